@@ -1,0 +1,120 @@
+"""A sheet of slices with their masks in colour: what a person looks at before believing a batch.
+
+Fill is translucent so that the anatomy shows through, outlines are solid. Captions hold ordinals and counts; nothing
+that identifies. What is not here: publication figures with labels (`illustration`).
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from medillus_pipeline.annotation.vocabulary import Vocabulary
+from medillus_pipeline.dicom.png import decode_png, encode_png
+from medillus_pipeline.zones import Zone
+
+if TYPE_CHECKING:
+    from PIL.Image import Image as Picture
+
+TILE, CAPTION, GAP, LEGEND_ROW, LEGEND_COLUMN = 288, 22, 6, 20, 216
+FILL, MARGIN = 0.35, 0.06
+"""Opacity of a structure's fill; border around the part of a slice that is shown, as a share of its longer side."""
+BACKGROUND, INK = 24, 235
+VISIBLE_GREY = 12
+"""Grey value over which a pixel counts as part of the patient (or table) when empty borders are cut off."""
+
+
+def overlay_sheet(
+    masks: Sequence[Mapping[str, Any]],
+    slices: Sequence[Mapping[str, Any]],
+    clean: Zone,
+    vocabulary: Vocabulary,
+    maximum: int = 12,
+) -> bytes:
+    """A PNG with at most `maximum` masks (rows of MASKS), evenly sampled by patient, series and position, over their
+    slices (rows of SLICES) at true aspect, and a legend of the structures that appear. Masks whose slice is not among
+    `slices` are left out; without any the sheet says so.
+    """
+    from PIL import Image, ImageDraw, ImageFont
+
+    by_name = {row["slice_name"]: row for row in slices}
+    shown = [(mask, by_name[mask["slice_name"]]) for mask in masks if mask["slice_name"] in by_name]
+    shown.sort(key=lambda pair: (*_place(pair[1]), pair[0]["annotator"], pair[0]["revision"]))
+    if len(shown) > maximum:
+        shown = [shown[int(i)] for i in (np.arange(maximum) + 0.5) * len(shown) / maximum]
+    present = sorted({label for mask, _ in shown for label in mask["labels"]})
+    across = max(1, min(len(shown), int(np.ceil(np.sqrt(len(shown) * 1.5)))))
+    down = max(1, -(-len(shown) // across))
+    width = max(across * (TILE + GAP) + GAP, LEGEND_COLUMN + 2 * GAP)
+    columns = max(1, (width - GAP) // LEGEND_COLUMN)
+    legend_top = down * (TILE + CAPTION + GAP) + 2 * GAP
+    height = legend_top + -(-len(present) // columns) * LEGEND_ROW + GAP
+    sheet = Image.new("RGB", (width, height), (BACKGROUND,) * 3)
+    draw = ImageDraw.Draw(sheet)
+    font = ImageFont.load_default(13)
+    if not shown:
+        draw.text((2 * GAP, TILE // 2), "no masks to show", fill=(INK,) * 3, font=font)
+    palette = np.frombuffer(vocabulary.palette(), np.uint8).reshape(256, 3)
+    for number, (mask, row) in enumerate(shown):
+        left = GAP + (number % across) * (TILE + GAP)
+        top = GAP + (number // across) * (TILE + CAPTION + GAP)
+        tile = _tile(decode_png(clean.read(row["path"])), decode_png(clean.read(mask["path"])), row, palette)
+        sheet.paste(tile, (left + (TILE - tile.width) // 2, top + (TILE - tile.height) // 2))
+        few = "structure" if len(mask["labels"]) == 1 else "structures"
+        text = f"{row['modality']} slice {row['ordinal'] + 1} · {len(mask['labels'])} {few} · {mask['source_format']}"
+        draw.text((left + 2, top + TILE + 3), text, fill=(INK,) * 3, font=font)
+    for number, identifier in enumerate(present):
+        left = GAP + (number % columns) * LEGEND_COLUMN
+        top = legend_top + (number // columns) * LEGEND_ROW
+        structure = vocabulary.by_id(identifier)
+        draw.rectangle((left, top + 2, left + 14, top + 14), fill=structure.rgb, outline=(INK,) * 3)
+        draw.text((left + 20, top), structure.name_en, fill=(INK,) * 3, font=font)
+    return encode_png(np.asarray(sheet))
+
+
+def _place(row: Mapping[str, Any]) -> tuple[str, str, int]:
+    return row["patient"], row["series_instance_uid"], row["ordinal"]
+
+
+def _tile(picture: np.ndarray, labels: np.ndarray, row: Mapping[str, Any], palette: np.ndarray) -> "Picture":
+    """The slice and its mask as an RGB picture that fits a tile; empty borders are cut off."""
+    from PIL import Image
+
+    grey = picture if picture.ndim == 2 else picture.max(axis=2)
+    box = _content((grey > VISIBLE_GREY) | (labels > 0))
+    spacing = row["pixel_spacing"] or [1.0, 1.0]
+    high, wide = (box[3] - box[1]) * spacing[0], (box[2] - box[0]) * spacing[1]
+    scale = TILE / max(high, wide)
+    size = max(1, round(wide * scale)), max(1, round(high * scale))
+    base = Image.fromarray(picture).convert("RGB").crop(box).resize(size, Image.Resampling.BICUBIC)
+    drawn = np.asarray(Image.fromarray(labels).crop(box).resize(size, Image.Resampling.NEAREST))
+    pixels, colours = np.asarray(base).astype(np.float32), palette[drawn].astype(np.float32)
+    inside = drawn > 0
+    opacity = np.where(_outline(drawn), 1.0, FILL)[..., None] * inside[..., None]
+    return Image.fromarray(np.round(pixels * (1 - opacity) + colours * opacity).astype(np.uint8))
+
+
+def _content(shows: np.ndarray) -> tuple[int, int, int, int]:
+    """Left, top, right, bottom of what shows, with a margin; the whole slice where nothing does."""
+    height, width = shows.shape
+    down, across = np.flatnonzero(shows.any(axis=1)), np.flatnonzero(shows.any(axis=0))
+    if not len(down):
+        return 0, 0, width, height
+    margin = round(MARGIN * max(len(down), len(across)))
+    return (
+        max(0, int(across[0]) - margin),
+        max(0, int(down[0]) - margin),
+        min(width, int(across[-1]) + 1 + margin),
+        min(height, int(down[-1]) + 1 + margin),
+    )
+
+
+def _outline(labels: np.ndarray) -> np.ndarray:
+    """Pixels whose right, left, upper or lower neighbour has another label."""
+    edge = np.zeros(labels.shape, bool)
+    across, down = labels[:, 1:] != labels[:, :-1], labels[1:] != labels[:-1]
+    edge[:, 1:] |= across
+    edge[:, :-1] |= across
+    edge[1:] |= down
+    edge[:-1] |= down
+    return edge

@@ -1,0 +1,114 @@
+"""`masks`: from annotators' files to label maps on published slices, with a receipt for every submitted item."""
+
+from collections.abc import Iterator
+
+import dagster as dg
+
+from medillus_pipeline import landings
+from medillus_pipeline.assets.imaging import slices
+from medillus_pipeline.assets.publishing import (
+    counts_table,
+    gate,
+    picture,
+    progress_to,
+    row_counts,
+    rows_without_partition,
+    table_metadata,
+)
+from medillus_pipeline.failures import RETRY, failing_clearly
+from medillus_pipeline.partitions import annotation_batches
+from medillus_pipeline.resources.store import StoreResource
+from medillus_pipeline.tables import LEDGER, MASK_ITEMS, MASKS, SLICES, TableStore
+
+
+@dg.asset(
+    partitions_def=annotation_batches,
+    deps=[dg.AssetDep(slices, partition_mapping=dg.AllPartitionMapping())],
+    group_name="annotations",
+    owners=["team:annotation"],
+    kinds={"png", "parquet"},
+    code_version="1",
+    retry_policy=RETRY,
+    metadata=table_metadata(MASKS),
+    check_specs=[
+        dg.AssetCheckSpec(
+            "masks_gate",
+            asset="masks",
+            description="Great Expectations suite `masks`: keys, sizes, labels in the vocabulary. Blocks publication.",
+            blocking=True,
+            partitions_def=annotation_batches,
+        ),
+        dg.AssetCheckSpec(
+            "items_accepted",
+            asset="masks",
+            description="Every submitted item was accepted. Warns when some are pending or refused; the receipt "
+            "(table mask_items) says which and why.",
+            partitions_def=annotation_batches,
+        ),
+    ],
+)
+def masks(context: dg.AssetExecutionContext, store: StoreResource) -> Iterator[dg.AssetCheckResult | dg.MaterializeResult]:
+    """One label PNG per annotated slice, annotator and revision, from LabelMe, RTSTRUCT and NIfTI, in the vocabulary."""
+    from medillus_pipeline.annotation import vocabulary
+    from medillus_pipeline.annotation.batch import read_batch
+    from medillus_pipeline.annotation.overlay import overlay_sheet
+    from medillus_pipeline.dicom.slices import thumbnail
+
+    key = context.partition_key
+    with failing_clearly(restricted=True):
+        words = vocabulary.load()
+        others = [other for other in store.tables.keys(MASKS) if other != key]
+        known_slices = rows_without_partition(store.tables.read_all(SLICES))
+        batch = read_batch(
+            store.landing,
+            landings.folder_of(store.vault, "annotations", key),
+            known_slices,
+            store.clean,
+            store.pseudonymiser(),
+            words,
+            rows_without_partition(store.tables.read_all(MASKS, others)),
+            progress=progress_to(context, "items read"),
+        )
+        TableStore(store.vault).publish(LEDGER, f"annotations.{key}", LEDGER.to_arrow(batch.ledger))
+        table = MASKS.to_arrow(batch.masks)
+        items = MASK_ITEMS.to_arrow(batch.items)
+    reasons = {name: count for name, count in batch.counts.items() if name != "accepted"}
+    yield dg.AssetCheckResult(
+        check_name="items_accepted",
+        passed=not reasons,
+        severity=dg.AssetCheckSeverity.WARN,
+        metadata={"items": counts_table(batch.counts)},
+    )
+    pending_only = not batch.masks and any(item["outcome"] == "pending" for item in batch.items)
+    if pending_only:
+        context.log.warning("every item waits for its slices; the batch is tried again when a delivery is published")
+        yield dg.AssetCheckResult(
+            check_name="masks_gate",
+            passed=False,
+            severity=dg.AssetCheckSeverity.WARN,
+            metadata={"pending": "no mask yet: the slices of this batch are not published"},
+        )
+    else:
+        yield from gate(
+            "masks",
+            "masks_gate",
+            table,
+            advice=f"Items: {batch.counts or 'none at all'}. `medillus receipt {key}` lists them.",
+        )
+    with failing_clearly(restricted=True):
+        store.tables.publish(MASK_ITEMS, key, items)
+        version = store.tables.publish(MASKS, key, table)
+        preview = {}
+        if batch.masks:
+            sheet = overlay_sheet(batch.masks, known_slices, store.clean, words)
+            preview = picture(store.clean, "previews", sheet, thumbnail=thumbnail(sheet))
+    yield dg.MaterializeResult(
+        data_version=dg.DataVersion(version),
+        metadata={
+            **row_counts(table),
+            "items": counts_table(batch.counts),
+            "structures": len({label for labels in table["labels"].to_pylist() for label in labels}),
+            "vocabulary": words.version,
+            **preview,
+        },
+    )

@@ -1,0 +1,82 @@
+"""`slices`: what an eye can look at, with its geometry."""
+
+from collections.abc import Iterator
+
+import dagster as dg
+from pydantic import Field
+
+from medillus_pipeline.assets.ingest import deidentified_instances
+from medillus_pipeline.assets.publishing import counts_table, gate, picture, progress_to, row_counts, table_metadata
+from medillus_pipeline.failures import RETRY, failing_clearly
+from medillus_pipeline.partitions import deliveries
+from medillus_pipeline.resources.compute import ComputeResource
+from medillus_pipeline.resources.store import StoreResource
+from medillus_pipeline.tables import INSTANCES, SLICES
+
+
+class SlicesConfig(dg.Config):
+    """How slices are shown."""
+
+    window: str | None = Field(
+        default=None,
+        description="CT window preset for every slice (soft-tissue, lung, bone, brain); unset chooses by body part.",
+    )
+
+
+@dg.asset(
+    partitions_def=deliveries,
+    deps=[deidentified_instances],
+    group_name="images",
+    owners=["team:data-engineering"],
+    kinds={"png", "parquet"},
+    code_version="1",
+    retry_policy=RETRY,
+    metadata=table_metadata(SLICES),
+    check_specs=[
+        dg.AssetCheckSpec(
+            "slices_gate",
+            asset="slices",
+            description="Great Expectations suite `slices`: keys, geometry, windows, constant images. Blocks publication.",
+            blocking=True,
+            partitions_def=deliveries,
+        )
+    ],
+)
+def slices(
+    context: dg.AssetExecutionContext, config: SlicesConfig, store: StoreResource, compute: ComputeResource
+) -> Iterator[dg.AssetCheckResult | dg.MaterializeResult]:
+    """Windowed 8-bit PNGs of every displayable frame, ordered along the slice normal, with position, spacing and
+    orientation in the table.
+    """
+    from medillus_pipeline.dicom.slices import contact_sheet, render_delivery, thumbnail
+
+    key = context.partition_key
+    with failing_clearly():
+        rendered = render_delivery(
+            store.tables.read(INSTANCES, key).to_pylist(),
+            store.clean,
+            workers=compute.workers,
+            window=config.window,
+            progress=progress_to(context, "instances rendered"),
+        )
+        table = SLICES.to_arrow(rendered.slices)
+    skipped = {str(reason): count for reason, count in rendered.skipped.items()}
+    yield from gate(
+        "slices",
+        "slices_gate",
+        table,
+        advice=f"Frames left out, by reason: {skipped or 'none'}.",
+    )
+    with failing_clearly():
+        sheet = contact_sheet(rendered.slices, store.clean)
+        preview = picture(store.clean, "previews", sheet, thumbnail=thumbnail(sheet))
+        version = store.tables.publish(SLICES, key, table)
+    yield dg.MaterializeResult(
+        data_version=dg.DataVersion(version),
+        metadata={
+            **row_counts(table),
+            "series": len(set(table["series_instance_uid"].to_pylist())),
+            "frames_left_out": counts_table(skipped, heading="reason") if skipped else 0,
+            **preview,
+        },
+    )

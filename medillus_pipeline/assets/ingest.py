@@ -1,0 +1,104 @@
+"""Restricted → clean: `deidentified_instances`. The only asset that opens delivered images."""
+
+from collections import Counter
+from collections.abc import Iterator
+
+import dagster as dg
+
+from medillus_pipeline import landings
+from medillus_pipeline.assets.publishing import counts_table, gate, progress_to, row_counts, table_metadata
+from medillus_pipeline.failures import RETRY, failing_clearly
+from medillus_pipeline.partitions import deliveries
+from medillus_pipeline.resources.compute import ComputeResource
+from medillus_pipeline.resources.store import StoreResource
+from medillus_pipeline.tables import INSTANCES, LEDGER, TableStore
+
+RESIDUAL = "residual_identifiers"
+
+
+@dg.asset(
+    partitions_def=deliveries,
+    group_name="images",
+    owners=["team:data-engineering"],
+    kinds={"dicom", "parquet"},
+    code_version="1",
+    retry_policy=RETRY,
+    metadata=table_metadata(INSTANCES),
+    check_specs=[
+        dg.AssetCheckSpec(
+            "instances_gate",
+            asset="deidentified_instances",
+            description="Great Expectations suite `instances`: keys, pseudonyms, sizes. Blocks publication.",
+            blocking=True,
+            partitions_def=deliveries,
+        ),
+        dg.AssetCheckSpec(
+            RESIDUAL,
+            asset="deidentified_instances",
+            description="No identifying value of a source was found in what was about to be written. A file with a hit "
+            "is quarantined; the check names attribute and count, never the value.",
+            partitions_def=deliveries,
+        ),
+    ],
+)
+def deidentified_instances(
+    context: dg.AssetExecutionContext, store: StoreResource, compute: ComputeResource
+) -> Iterator[dg.AssetCheckResult | dg.MaterializeResult]:
+    """De-identified DICOM instances of a delivery: PS3.15 Basic Profile with modified dates, keyed pseudonyms, private
+    elements removed, every file of the delivery accounted for in the vault's ledger.
+    """
+    from medillus_pipeline.dicom.ingest import ingest_delivery
+
+    key = context.partition_key
+    with failing_clearly(restricted=True):
+        pseudonymiser = store.pseudonymiser()
+        ingested = ingest_delivery(
+            store.landing,
+            landings.folder_of(store.vault, "images", key),
+            store.clean,
+            pseudonymiser,
+            workers=compute.workers,
+            progress=progress_to(context, "files de-identified"),
+        )
+        TableStore(store.vault).publish(LEDGER, f"images.{key}", LEDGER.to_arrow(ingested.ledger))
+        table = INSTANCES.to_arrow(ingested.instances)
+    hits = Counter({hit["attribute"]: hit["count"] for hit in ingested.residual_hits})
+    yield dg.AssetCheckResult(
+        check_name=RESIDUAL,
+        passed=not hits,
+        severity=dg.AssetCheckSeverity.ERROR,
+        metadata={"hits": counts_table(hits, heading="attribute")} if hits else {"hits": 0},
+    )
+    counts = ", ".join(f"{outcome} {count}" for outcome, count in sorted(ingested.counts.items())) or "no file at all"
+    context.log.info(f"files of the delivery: {counts}")
+    yield from gate(
+        "instances",
+        "instances_gate",
+        table,
+        advice=f"Files of the delivery: {counts}. `medillus ledger {key}` lists them, for who may read the vault.",
+    )
+    with failing_clearly(restricted=True):
+        version = store.tables.publish(INSTANCES, key, table)
+        _forward_annotations(store, key, ingested.annotation_objects)
+    yield dg.MaterializeResult(
+        data_version=dg.DataVersion(version),
+        metadata={
+            **row_counts(table),
+            "patients": len(set(table["patient"].to_pylist())),
+            "series": len(set(table["series_instance_uid"].to_pylist())),
+            "annotation_objects": len(ingested.annotation_objects),
+            "files": counts_table(ingested.counts),
+            "bytes": sum(table["bytes"].to_pylist()),
+        },
+    )
+
+
+def _forward_annotations(store: StoreResource, key: str, objects: list[tuple[str, bytes]]) -> None:
+    """RTSTRUCT and SEG objects found among images become an annotation batch of their own, named after the delivery."""
+    if not objects:
+        return
+    folder = f"from-{key}"
+    for name, data in objects:
+        store.landing.write(f"annotations/{folder}/{name}", data)
+    marker = {"label": f"from-{key}"[:41], "synthetic": landings.is_synthetic(store.landing, store.vault, key)}
+    landings.close(store.landing, "annotations", folder, marker)

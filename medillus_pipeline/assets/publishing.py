@@ -1,0 +1,94 @@
+"""Write, audit, publish: what every table asset does in the same words.
+
+The gate's evaluation is recorded first; a failed one then ends the step, so the previous version stays in force.
+"""
+
+import base64
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import dagster as dg
+
+from medillus_pipeline.tables import Table
+from medillus_pipeline.zones import Zone
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+_DAGSTER_TYPES = {"double": "float64"}
+
+
+def table_metadata(table: Table) -> dict[str, Any]:
+    """Definition metadata of a table asset: column schema and where the table is stored."""
+    columns = [
+        dg.TableColumn(
+            name=column.name,
+            type=_DAGSTER_TYPES.get(column.type, column.type),
+            description=column.description,
+            constraints=dg.TableColumnConstraints(nullable=column.nullable, unique=table.key == (column.name,)),
+        )
+        for column in table.columns
+    ]
+    return {
+        "dagster/column_schema": dg.TableSchema(columns=columns),
+        "dagster/table_name": table.name,
+        "key": ", ".join(table.key),
+    }
+
+
+def gate(suite: str, check: str, data: "pa.Table", *, advice: str) -> Iterator[dg.AssetCheckResult]:
+    """Audit a table in memory, yield the evaluation, and end the step when it did not hold.
+
+    `advice` tells the engineer who is woken up what to look at. Raises `dagster.Failure` without retries.
+    """
+    from medillus_pipeline.quality.gate import audit, check_result
+
+    outcome = audit(suite, data.to_pandas())
+    yield check_result(outcome, check_name=check)
+    if not outcome.passed:
+        broken = ", ".join(outcome.broken)
+        raise dg.Failure(
+            f"the gate {check} does not hold ({broken}); nothing was published and the previous version stays in force. "
+            + advice,
+            allow_retries=False,
+        )
+
+
+def progress_to(context: dg.AssetExecutionContext, what: str, *, seconds: float = 5.0) -> Callable[[int, int], None]:
+    """A progress callback that writes a line to the run's log at most every few seconds."""
+    last = time.monotonic()
+
+    def report(done: int, total: int) -> None:
+        nonlocal last
+        if time.monotonic() - last >= seconds:
+            last = time.monotonic()
+            context.log.info(f"{what}: {done} of {total}")
+
+    return report
+
+
+def counts_table(counts: Mapping[str, int], *, heading: str = "outcome") -> dg.MarkdownMetadataValue:
+    """Counts by reason as a small Markdown table."""
+    lines = [f"| {heading} | count |", "| --- | ---: |", *(f"| {k} | {v} |" for k, v in sorted(counts.items()))]
+    return dg.MetadataValue.md("\n".join(lines))
+
+
+def picture(zone: Zone, folder: str, png: bytes, *, thumbnail: bytes) -> dict[str, dg.MetadataValue]:
+    """Store a PNG as a payload; metadata with a link to it and a small picture that the UI shows inline."""
+    payload = zone.put(folder, png, ".png")
+    small = base64.b64encode(thumbnail).decode()
+    return {
+        "picture": dg.MetadataValue.url(f"{zone.url}/{payload.path}"),
+        "preview": dg.MetadataValue.md(f"![preview](data:image/png;base64,{small})"),
+    }
+
+
+def row_counts(data: "pa.Table", **further: int) -> dict[str, int]:
+    """Row count under the name that Dagster plots, and further counts."""
+    return {"dagster/partition_row_count": data.num_rows, "dagster/row_count": data.num_rows, **further}
+
+
+def rows_without_partition(data: "pa.Table") -> Sequence[dict[str, Any]]:
+    """Rows of a whole table (all partitions) as the domain functions take them."""
+    return data.drop_columns(["partition"]).to_pylist()

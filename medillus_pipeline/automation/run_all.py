@@ -1,0 +1,185 @@
+"""The whole flow in one process: what the sensors and the daemon do, done once, from landing to figures.
+
+Each stage is the very job that the UI shows, executed on the same instance, so its runs, checks and pictures are there
+afterwards. A stage that was done before is not done again: a killed flow is resumed by starting it again.
+"""
+
+import logging
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import dagster as dg
+
+from medillus_pipeline import landings
+from medillus_pipeline.assets.annotation import masks
+from medillus_pipeline.assets.illustration import labelled_scans
+from medillus_pipeline.assets.imaging import slices
+from medillus_pipeline.automation.jobs import ingest_annotations, ingest_delivery, label_scans, promote, retrain
+from medillus_pipeline.automation.sensors import unchanged
+from medillus_pipeline.definitions import build_defs
+from medillus_pipeline.partitions import annotation_batches, deliveries
+from medillus_pipeline.resources.store import StoreResource
+from medillus_pipeline.settings import Settings
+from medillus_pipeline.tables import MASK_ITEMS
+
+Say = Callable[[str], None]
+RunConfigs = Mapping[str, Mapping[str, Any]]
+"""Job name → run config."""
+
+
+@dataclass(frozen=True)
+class StageRun:
+    """One executed job: its name, partition key, seconds, checks that did not pass, and what went wrong."""
+
+    job: str
+    partition: str | None
+    seconds: float
+    failed_checks: tuple[str, ...]
+    failure: str | None
+    asset_seconds: Mapping[str, float]
+    checks: Mapping[str, bool]
+
+
+@dataclass
+class Flow:
+    """What a flow did, stage by stage, and why it stopped early if it did."""
+
+    runs: list[StageRun] = field(default_factory=list)
+    remark: str | None = None
+
+    @property
+    def failures(self) -> list[StageRun]:
+        """Runs that failed, in order."""
+        return [run for run in self.runs if run.failure]
+
+
+def run_all(settings: Settings, instance: dg.DagsterInstance, *, say: Say, configs: RunConfigs | None = None) -> Flow:
+    """Ingest what is new in landing, train when anything changed, promote, and illustrate.
+
+    With too little data to train on, the figures of the real scans are made instead, and `Flow.remark` says what
+    training needs. A failed stage is reported; stages that do not depend on it go on.
+    """
+    store = StoreResource.of(settings)
+    runner = _Runner(build_defs(settings, loggers={"console": _telling(say)}), instance, say, configs or {})
+    flow = Flow()
+    _arrive(store, instance, "images", deliveries)
+    for key in _to_do(instance, deliveries, slices):
+        flow.runs.append(runner(ingest_delivery, key))
+    _arrive(store, instance, "annotations", annotation_batches)
+    batches = _to_do(instance, annotation_batches, masks)
+    waiting = [key for key in store.tables.keys(MASK_ITEMS) if key not in batches and _is_pending(store, key)]
+    for key in [*batches, *waiting]:
+        flow.runs.append(runner(ingest_annotations, key))
+
+    reason = unchanged(store)
+    trained = None
+    if reason is not None:
+        say(f"no training: {reason}")
+    else:
+        trained = runner(retrain)
+        flow.runs.append(trained)
+    if trained is not None and trained.failure:
+        flow.remark = trained.failure
+    elif store.tables.keys(MASK_ITEMS):
+        flow.runs.append(runner(promote))
+        return flow
+    for key in _to_do(instance, annotation_batches, labelled_scans):
+        if key in instance.get_materialized_partitions(masks.key):
+            flow.runs.append(runner(label_scans, key))
+    return flow
+
+
+@dataclass(frozen=True)
+class _Runner:
+    definitions: dg.Definitions
+    instance: dg.DagsterInstance
+    say: Say
+    configs: RunConfigs
+
+    def __call__(self, job: Any, partition: str | None = None) -> StageRun:
+        began = time.monotonic()
+        self.say(f"{job.name}{f' of {partition}' if partition else ''} …")
+        result = self.definitions.resolve_job_def(job.name).execute_in_process(
+            instance=self.instance,
+            partition_key=partition,
+            run_config=dict(self.configs.get(job.name, {})),
+            raise_on_error=False,
+        )
+        checks = {}
+        for evaluation in result.get_asset_check_evaluations():
+            checks[evaluation.check_name] = evaluation.passed
+        return StageRun(
+            job=job.name,
+            partition=partition,
+            seconds=time.monotonic() - began,
+            failed_checks=tuple(sorted(name for name, passed in checks.items() if not passed)),
+            failure=None if result.success else _failure(result),
+            asset_seconds=_step_seconds(result),
+            checks=checks,
+        )
+
+
+def _failure(result: dg.ExecuteInProcessResult) -> str:
+    """The first failed step's own description: one clear message."""
+    for event in result.all_events:
+        if event.is_step_failure:
+            data = event.step_failure_data
+            described = data.user_failure_data.description if data.user_failure_data else None
+            return described or (data.error.message.strip() if data.error else "the step failed without a message")
+    return "the run failed before its first step"
+
+
+def _step_seconds(result: dg.ExecuteInProcessResult) -> dict[str, float]:
+    return {
+        str(event.step_key): event.step_success_data.duration_ms / 1000
+        for event in result.all_events
+        if event.is_step_success
+    }
+
+
+def _arrive(
+    store: StoreResource, instance: dg.DagsterInstance, kind: landings.Kind, partitions: dg.DynamicPartitionsDefinition
+) -> None:
+    """What the landing sensor does: register new folders and add their keys."""
+    landings.register(store.landing, store.vault, store.pseudonymiser(), kind)
+    assert partitions.name is not None
+    instance.add_dynamic_partitions(partitions.name, landings.known_keys(store.vault, kind))
+
+
+def _to_do(
+    instance: dg.DagsterInstance, partitions: dg.DynamicPartitionsDefinition, asset: dg.AssetsDefinition
+) -> list[str]:
+    """Partition keys of which the asset was never materialized."""
+    assert partitions.name is not None
+    done = instance.get_materialized_partitions(asset.key)
+    return sorted(key for key in instance.get_dynamic_partitions(partitions.name) if key not in done)
+
+
+def _is_pending(store: StoreResource, key: str) -> bool:
+    return "pending" in store.tables.read(MASK_ITEMS, key)["outcome"].to_pylist()
+
+
+class _Telling(logging.Handler):
+    """Hands what steps say (not Dagster's own events) to a callback."""
+
+    def __init__(self, say: Say) -> None:
+        super().__init__(logging.INFO)
+        self.say = say
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if getattr(record, "dagster_meta", {}).get("dagster_event") is None:
+            self.say(getattr(record, "dagster_meta", {}).get("orig_message", record.getMessage()))
+
+
+def _telling(say: Say) -> dg.LoggerDefinition:
+    @dg.logger(description="Hands what the steps say to the terminal of the flow.")
+    def telling(_context: dg.InitLoggerContext) -> logging.Logger:
+        logger = logging.Logger("medillus.flow", logging.INFO)
+        logger.addHandler(_Telling(say))
+        return logger
+
+    return telling
+
+

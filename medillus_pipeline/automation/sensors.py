@@ -1,0 +1,157 @@
+"""Sensors: arrivals in landing, masks that waited for their slices, and retraining on new masks.
+
+Cursors are storage ids of the event log, read in ascending order: however many partitions land within one tick, none
+is missed and they become one retraining.
+"""
+
+from collections.abc import Iterator
+
+import dagster as dg
+
+from medillus_pipeline import landings, published
+from medillus_pipeline.assets.annotation import masks
+from medillus_pipeline.assets.dataset import input_versions
+from medillus_pipeline.assets.imaging import slices
+from medillus_pipeline.automation.jobs import ingest_annotations, ingest_delivery, retrain
+from medillus_pipeline.errors import MedillusError
+from medillus_pipeline.failures import failing_clearly
+from medillus_pipeline.partitions import annotation_batches, deliveries
+from medillus_pipeline.resources.store import StoreResource
+from medillus_pipeline.tables import MASK_ITEMS
+
+RUNS_PER_TICK = 25
+"""Most runs that one tick of a landing sensor asks for; the rest follow at the next tick."""
+
+EVENTS_PER_PAGE = 500
+
+
+def _arrivals(
+    context: dg.SensorEvaluationContext,
+    store: StoreResource,
+    kind: landings.Kind,
+    partitions: dg.DynamicPartitionsDefinition,
+) -> dg.SensorResult | dg.SkipReason:
+    """Register new landing folders of a kind, and ask for a run for each key that has no partition yet."""
+    with failing_clearly(restricted=True):
+        landings.register(store.landing, store.vault, store.pseudonymiser(), kind)
+        known = landings.known_keys(store.vault, kind)
+    assert partitions.name is not None
+    present = set(context.instance.get_dynamic_partitions(partitions.name))
+    new = [key for key in known if key not in present][:RUNS_PER_TICK]
+    if not new:
+        return dg.SkipReason(f"no new folder under landing/{kind} is closed by {landings.READY}")
+    return dg.SensorResult(
+        run_requests=[dg.RunRequest(run_key=f"{kind}:{key}", partition_key=key) for key in new],
+        dynamic_partitions_requests=[partitions.build_add_request(new)],
+    )
+
+
+@dg.sensor(
+    job=ingest_delivery,
+    minimum_interval_seconds=30,
+    default_status=dg.DefaultSensorStatus.RUNNING,
+    description="Ingests each folder under landing/images once it is closed by _READY.",
+)
+def new_deliveries(context: dg.SensorEvaluationContext, store: StoreResource) -> dg.SensorResult | dg.SkipReason:
+    """One run per new delivery."""
+    return _arrivals(context, store, "images", deliveries)
+
+
+@dg.sensor(
+    job=ingest_annotations,
+    minimum_interval_seconds=30,
+    default_status=dg.DefaultSensorStatus.RUNNING,
+    description="Reads each folder under landing/annotations once it is closed by _READY.",
+)
+def new_annotation_batches(
+    context: dg.SensorEvaluationContext, store: StoreResource
+) -> dg.SensorResult | dg.SkipReason:
+    """One run per new annotation batch."""
+    return _arrivals(context, store, "annotations", annotation_batches)
+
+
+def _new_storage_ids(context: dg.SensorEvaluationContext, asset: dg.AssetsDefinition) -> Iterator[int]:
+    """Storage ids of materializations after the cursor, ascending, page by page."""
+    after = int(context.cursor or 0)
+    page_cursor = None
+    while True:
+        page = context.instance.fetch_materializations(
+            dg.AssetRecordsFilter(asset_key=asset.key, after_storage_id=after),
+            limit=EVENTS_PER_PAGE,
+            cursor=page_cursor,
+            ascending=True,
+        )
+        yield from (record.storage_id for record in page.records)
+        if not page.has_more:
+            return
+        page_cursor = page.cursor
+
+
+@dg.sensor(
+    job=ingest_annotations,
+    minimum_interval_seconds=60,
+    default_status=dg.DefaultSensorStatus.RUNNING,
+    description="Tries annotation batches with pending items again when a delivery's slices are published.",
+)
+def pending_masks(context: dg.SensorEvaluationContext, store: StoreResource) -> dg.SensorResult | dg.SkipReason:
+    """One run per batch that still waits for slices, after new slices appeared."""
+    latest = max(_new_storage_ids(context, slices), default=None)
+    if latest is None:
+        return dg.SkipReason("no slices were published since the last look")
+    waiting = [
+        key
+        for key in store.tables.keys(MASK_ITEMS)
+        if "pending" in store.tables.read(MASK_ITEMS, key)["outcome"].to_pylist()
+    ]
+    return dg.SensorResult(
+        run_requests=[dg.RunRequest(run_key=f"pending:{key}:{latest}", partition_key=key) for key in waiting],
+        skip_reason=None if waiting else dg.SkipReason("no annotation batch waits for slices"),
+        cursor=str(latest),
+    )
+
+
+@dg.sensor(
+    job=retrain,
+    minimum_interval_seconds=120,
+    default_status=dg.DefaultSensorStatus.RUNNING,
+    description="Retrains once for all masks that were published since the last look; skips when the last trained and "
+    "validated generator already knows them.",
+)
+def retrain_on_new_masks(context: dg.SensorEvaluationContext, store: StoreResource) -> dg.SensorResult | dg.SkipReason:
+    """One coalesced retraining for any number of new masks."""
+    latest = max(_new_storage_ids(context, masks), default=None)
+    if latest is None:
+        return dg.SkipReason("no masks were published since the last look")
+    reason = unchanged(store)
+    if reason is not None:
+        return dg.SensorResult(skip_reason=dg.SkipReason(reason), cursor=str(latest))
+    return dg.SensorResult(run_requests=[dg.RunRequest(run_key=f"masks:{latest}")], cursor=str(latest))
+
+
+def unchanged(store: StoreResource) -> str | None:
+    """Why a retraining would make nothing new, or None when it would.
+
+    Everything that was published is in the dataset of the last trained and validated generator: nothing to do.
+    """
+    try:
+        dataset = published.current(store.clean, "training_dataset")
+        trained = published.current(store.clean, "generator_checkpoint")
+        report = published.current(store.clean, "validation_report")
+        inputs = input_versions(store.tables)
+    except MedillusError as error:
+        return f"the store cannot be read: {error}"
+    if not inputs["masks"]:
+        return "no masks were ever published, so there is nothing to train on"
+    if dataset is None or trained is None or report is None:
+        return None
+    if dataset["inputs"] != inputs or trained["dataset_fingerprint"] != dataset["fingerprint"]:
+        return None
+    if report["version"] != trained["version"]:
+        return None
+    return (
+        f"the dataset is unchanged (fingerprint {dataset['fingerprint'][:12]}): "
+        f"version {trained['version']} was trained and validated on it"
+    )
+
+
+SENSORS = [new_deliveries, new_annotation_batches, pending_masks, retrain_on_new_masks]

@@ -1,0 +1,48 @@
+"""Dagster's front door. Importing it loads Dagster and this package, and nothing heavy.
+
+`build_defs` takes settings and resources, so a test swaps a part without touching the environment.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import dagster as dg
+
+from medillus_pipeline import telemetry
+from medillus_pipeline.assets import annotation, dataset, illustration, imaging, ingest, promotion, training, validation
+from medillus_pipeline.automation.jobs import JOBS
+from medillus_pipeline.automation.schedules import SCHEDULES
+from medillus_pipeline.automation.sensors import SENSORS
+from medillus_pipeline.resources.compute import ComputeResource
+from medillus_pipeline.resources.mlflow import MLflowResource
+from medillus_pipeline.resources.store import StoreResource
+from medillus_pipeline.settings import Settings
+
+telemetry.switch_off()
+
+STAGES = [ingest, imaging, annotation, dataset, training, validation, promotion, illustration]
+
+
+def build_defs(
+    settings: Settings | None = None,
+    resources: Mapping[str, Any] | None = None,
+    loggers: Mapping[str, dg.LoggerDefinition] | None = None,
+) -> dg.Definitions:
+    """All definitions for these settings (default: from the environment), with resources and loggers swapped where given."""
+    chosen = settings or Settings.from_environment()
+    return dg.Definitions(
+        assets=dg.load_assets_from_modules(STAGES),
+        jobs=JOBS,
+        sensors=SENSORS,
+        schedules=SCHEDULES,
+        resources={
+            "store": StoreResource.of(chosen),
+            "compute": ComputeResource.of(chosen),
+            "mlflow": MLflowResource.of(chosen),
+            **(resources or {}),
+        },
+        loggers=loggers,
+    )
+
+
+defs = build_defs()

@@ -1,0 +1,1 @@
+"""DICOM: reading, de-identification, pixels for display, geometry. Nothing here knows Dagster."""

@@ -1,0 +1,350 @@
+"""One DICOM file in, one de-identified file out: PS3.15 Basic Profile carried out on the encoded elements.
+
+Elements that are kept are written as they were read, never decoded; that is what makes it fast. Which attribute gets
+which treatment is not here (`profile.py`), nor what replaces a value (`values.py`), nor which files are images at all
+(`admission.py`).
+
+Identities. The patient is told by Patient ID; where that is empty by the Study Instance UID, else the patient's name,
+else the folder. An empty SOP Instance UID is derived from the file's content; empty series and study UIDs are derived
+from the patient, the folder and the geometry, so that the slices of one series still form one.
+"""
+
+import hashlib
+from dataclasses import dataclass, field
+from functools import lru_cache
+from typing import Any
+
+from pydicom.dataelem import DataElement, RawDataElement
+from pydicom.dataset import Dataset
+from pydicom.uid import ExplicitVRBigEndian, ImplicitVRLittleEndian
+from pydicom.values import convert_SQ
+
+from medillus_pipeline import __version__
+from medillus_pipeline.dicom import values
+from medillus_pipeline.dicom.admission import Admitted, admit, text_of
+from medillus_pipeline.dicom.encoding import STRING_VRS, Encoder, file_meta
+from medillus_pipeline.dicom.outcomes import Quarantine, Reason
+from medillus_pipeline.dicom.profile import EDITION, Action, Profile, Rule, Sensitivity
+from medillus_pipeline.dicom.pseudonyms import Pseudonymiser
+from medillus_pipeline.dicom.reading import parse, silenced
+from medillus_pipeline.dicom.residual import MINIMUM_LENGTH, Identifier, Kept, Replaced, identifiers_of
+
+MAXIMUM_DEPTH = 32
+_SOP_CLASS, _SOP_INSTANCE, _STUDY, _SERIES, _FRAME_OF_REFERENCE = (
+    0x00080016,
+    0x00080018,
+    0x0020000D,
+    0x0020000E,
+    0x00200052,
+)
+_CHARACTER_SET = 0x00080005
+_GEOMETRY = (0x00080060, 0x00200011, 0x00200037, 0x00280030, 0x00280010, 0x00280011)
+_ELEMENT_WISE = frozenset("DA DT AS".split())
+
+
+@dataclass
+class Deidentified:
+    """A de-identified file and what is needed to prove it clean.
+
+    `row` has the columns of INSTANCES but path, sha256 and bytes. `header` is the part of `data` before the pixel
+    data, `elements` what stands in it as (keyword, VR, value). `identifiers` and `replaced` are **identified**: they
+    are for the residual search and never leave the restricted side.
+    """
+
+    data: bytes
+    row: dict[str, Any]
+    header: bytes
+    elements: list[tuple[str, str, bytes]] = field(repr=False)
+    identifiers: list[Identifier] = field(repr=False)
+    kept: list[Kept] = field(repr=False)
+    replaced: list[Replaced] = field(repr=False)
+
+
+@lru_cache(maxsize=1)
+def default_profile() -> Profile:
+    """The Basic Profile with modified dates, made once per process."""
+    return Profile()
+
+
+def deidentify(
+    data: bytes, pseudonymiser: Pseudonymiser, *, location: str = "", profile: Profile | None = None
+) -> Deidentified:
+    """De-identify the bytes of one DICOM file.
+
+    `location` is the folder that the file came from; it only enters keyed hashes. The same bytes, location and key
+    give the same result everywhere. Raises Quarantine where the file is no image, cannot be read, or must not pass.
+    """
+    with silenced():
+        dataset = parse(data)
+        admitted = admit(dataset, data)
+        try:
+            return _Work(dataset, data, admitted, pseudonymiser, location, profile or default_profile()).result()
+        except Quarantine:
+            raise
+        except Exception:  # malformed in a way that only shows on the way through; its text may quote values
+            raise Quarantine(Reason.UNREADABLE) from None
+
+
+class _Work:
+    """The state of one file on its way through."""
+
+    def __init__(
+        self,
+        dataset: Dataset,
+        data: bytes,
+        admitted: Admitted,
+        pseudonymiser: Pseudonymiser,
+        location: str,
+        profile: Profile,
+    ) -> None:
+        self.dataset = dataset
+        self.admitted = admitted
+        self.pseudonymiser = pseudonymiser
+        self.profile = profile
+        self.elements: list[tuple[str, str, bytes]] = []
+        self.identifiers: dict[tuple[str, str], Identifier] = {}
+        self.kept: list[Kept] = []
+        self.replaced: list[Replaced] = []
+        syntax = admitted.transfer_syntax_uid
+        self.encoder = Encoder(implicit=syntax == ImplicitVRLittleEndian, little=syntax != ExplicitVRBigEndian)
+        encodings = _encodings(dataset, ["iso8859"])
+        person = _decoded(dataset, 0x00100020, encodings)
+        study = text_of(dataset, _STUDY)
+        name = _decoded(dataset, 0x00100010, encodings)
+        self.patient_id = person or (f"study:{study}" if study else f"name:{name}" if name else f"folder:{location}")
+        self.patient = pseudonymiser.patient(self.patient_id)
+        self.days = pseudonymiser.date_shift(self.patient_id)
+        self.uids = self._identities(data, location)
+
+    def _identities(self, data: bytes, location: str) -> dict[int, str]:
+        def original(tag: int) -> str:
+            return text_of(self.dataset, tag)
+
+        def derived(kind: str, *parts: str) -> str:
+            return self.pseudonymiser.uid("\x1f".join((f"derived-{kind}", *parts)))
+
+        instance, series, study = original(_SOP_INSTANCE), original(_SERIES), original(_STUDY)
+        where = (self.patient_id, location)
+        geometry = [_raw(self.dataset, tag).hex() for tag in _GEOMETRY]
+        uid = _uid(self.pseudonymiser)
+        return {
+            _SOP_INSTANCE: uid(instance) if instance else derived("instance", hashlib.sha256(data).hexdigest()),
+            _SERIES: uid(series) if series else derived("series", *where, study, *geometry),
+            _STUDY: uid(study) if study else derived("study", *where),
+        }
+
+    def result(self) -> Deidentified:
+        """Write the file."""
+        body = self._dataset(self.dataset, _encodings(self.dataset, ["iso8859"]), self._fixed(), depth=0)
+        admitted, encoder = self.admitted, self.encoder
+        header = file_meta(admitted.sop_class_uid, self.uids[_SOP_INSTANCE], admitted.transfer_syntax_uid) + body
+        if admitted.encapsulated:
+            pixels = encoder.fragments(admitted.pixel_tag, admitted.pixels)
+        else:
+            native = self.dataset.get_item(admitted.pixel_tag)
+            vr = native.VR if native is not None and native.VR in ("OB", "OW", "OF", "OD") else "OW"
+            pixels = encoder.element(admitted.pixel_tag, vr, admitted.pixels)
+        return Deidentified(
+            data=header + pixels,
+            row=self._row(),
+            header=header,
+            elements=self.elements,
+            identifiers=list(self.identifiers.values()),
+            kept=self.kept,
+            replaced=self.replaced,
+        )
+
+    def _row(self) -> dict[str, Any]:
+        admitted = self.admitted
+        part = next((value for keyword, _, value in self.elements if keyword == "BodyPartExamined"), b"")
+        reference = text_of(self.dataset, _FRAME_OF_REFERENCE)
+        mapped = values.mapped_uids(reference.encode(), _uid(self.pseudonymiser)).decode() if reference else None
+        return {
+            "sop_instance_uid": self.uids[_SOP_INSTANCE],
+            "sop_class_uid": admitted.sop_class_uid,
+            "series_instance_uid": self.uids[_SERIES],
+            "study_instance_uid": self.uids[_STUDY],
+            "frame_of_reference_uid": mapped,
+            "patient": self.patient,
+            "split_token": self.pseudonymiser.split_token(self.patient_id),
+            "modality": admitted.modality,
+            "body_part": part.decode("ascii", "replace").strip(" \x00").upper() or None,
+            "rows": admitted.rows,
+            "columns": admitted.columns,
+            "frames": admitted.frames,
+            "transfer_syntax_uid": admitted.transfer_syntax_uid,
+            "pixel_sha256": hashlib.sha256(admitted.pixels).hexdigest(),
+        }
+
+    def _fixed(self) -> dict[int, bytes]:
+        """Root elements that are written whatever the source says, already encoded."""
+        encode = self.encoder.element
+        options = " + ".join(meaning for _, meaning in self.profile.codes)
+        method = f"DICOM PS3.15 {EDITION}\\{options[:64].rstrip()}\\medillus_pipeline {__version__}"
+        codes = [
+            encode(0x00080100, "SH", value.encode())
+            + encode(0x00080102, "SH", b"DCM")
+            + encode(0x00080104, "LO", meaning[:64].encode())
+            for value, meaning in self.profile.codes
+        ]
+        fixed = {
+            0x00100010: encode(0x00100010, "PN", self.patient.encode()),
+            0x00100020: encode(0x00100020, "LO", self.patient.encode()),
+            _SOP_CLASS: encode(_SOP_CLASS, "UI", self.admitted.sop_class_uid.encode()),
+            0x00080060: encode(0x00080060, "CS", self.admitted.modality.encode()),
+            0x00120062: encode(0x00120062, "CS", b"YES"),
+            0x00120063: encode(0x00120063, "LO", method.encode()),
+            0x00120064: self.encoder.sequence(0x00120064, codes),
+            0x00280303: encode(0x00280303, "CS", b"MODIFIED"),
+        }
+        return fixed | {tag: encode(tag, "UI", uid.encode()) for tag, uid in self.uids.items()}
+
+    def _dataset(
+        self, dataset: Dataset, encodings: list[str], fixed: dict[int, bytes], *, depth: int, dummy: bool = False
+    ) -> bytes:
+        """The elements of one (nested) data set, treated and encoded, without its pixel data."""
+        if depth > MAXIMUM_DEPTH:
+            raise Quarantine(Reason.UNREADABLE)
+        if depth:
+            encodings = _encodings(dataset, encodings)
+        written = dict(fixed)
+        for tag, element in dataset.items():
+            number = int(tag)
+            rule = self.profile.rule(number)
+            if depth == 0 and number in (0x7FE00008, 0x7FE00009, 0x7FE00010):
+                continue
+            if rule.sensitivity is not Sensitivity.NONE:
+                self._remember(rule, element, encodings, depth)
+            if number in fixed or not rule.keyword:
+                continue
+            encoded = self._element(number, rule, element, encodings, depth, dummy)
+            if encoded is not None:
+                written[number] = encoded
+        return b"".join(written[number] for number in sorted(written))
+
+    def _element(
+        self,
+        tag: int,
+        rule: Rule,
+        element: RawDataElement | DataElement,
+        encodings: list[str],
+        depth: int,
+        dummy: bool,
+    ) -> bytes | None:
+        action = Action.DUMMY if dummy and rule.action in (Action.KEEP, Action.EMPTY) else rule.action
+        if action is Action.REMOVE:
+            return None
+        if rule.vr == "SQ":
+            if action is Action.EMPTY:
+                return self.encoder.sequence(tag, ())
+            items = self._items(element, encodings)
+            if items is None:
+                return None
+            dummies = action is Action.DUMMY
+            return self.encoder.sequence(
+                tag, [self._dataset(item, encodings, {}, depth=depth + 1, dummy=dummies) for item in items]
+            )
+        vr = self._vr(rule, element)
+        if vr is None or not isinstance(element, RawDataElement):
+            return None
+        before = element.value or b""
+        after = self._value(rule, vr, action, before, encodings)
+        if after is None:
+            return None
+        if action is Action.KEEP and vr in STRING_VRS and len(after) >= MINIMUM_LENGTH:
+            self.kept.append(Kept(rule.keyword, values.decoded(after, encodings)))
+        if action is not Action.KEEP and vr in _ELEMENT_WISE and action is not Action.DUMMY:
+            self.replaced.append(Replaced(rule.keyword, before, after))
+        self.elements.append((rule.keyword, vr, after))
+        try:
+            return self.encoder.element(tag, vr, after)
+        except ValueError:
+            return None
+
+    def _value(self, rule: Rule, vr: str, action: Action, before: bytes, encodings: list[str]) -> bytes | None:
+        """The new value; None where the element goes."""
+        if action is Action.KEEP:
+            return values.acceptable(vr, before, encodings) if before else before
+        if action is Action.EMPTY or not before.strip(b" \x00"):
+            return b""
+        if action is Action.UID:
+            return values.mapped_uids(before, _uid(self.pseudonymiser))
+        if action is Action.SHIFT:
+            moved = values.shifted(vr, before, self.days)
+            return moved if moved is not None else b"" if rule.fallback is Action.EMPTY else None
+        if action is Action.PATIENT:
+            return self.patient.encode()
+        if action is Action.ACCESSION:
+            return self.pseudonymiser.accession(values.decoded(before, encodings)).encode()
+        return values.dummy(vr)
+
+    def _vr(self, rule: Rule, element: RawDataElement | DataElement) -> str | None:
+        """The VR to write under, or None where the file's contradicts the dictionary beyond repair."""
+        found = element.VR
+        if found is None or found in rule.vrs:
+            return found or rule.vr
+        if found in STRING_VRS and rule.vr in STRING_VRS:
+            return rule.vr
+        # UN holds what implicit little endian would (PS3.5 6.2.2); only text reads the same in big endian.
+        return rule.vr if found == "UN" and (self.encoder.little or rule.vr in STRING_VRS) else None
+
+    def _items(self, element: RawDataElement | DataElement, encodings: list[str]) -> list[Dataset] | None:
+        """The items of a sequence however it is encoded; None where it is none."""
+        if isinstance(element, DataElement):
+            items = list(element.value) if element.VR == "SQ" else None
+        elif element.VR in (None, "SQ"):
+            value = element.value or b""
+            items = list(convert_SQ(value, element.is_implicit_VR, element.is_little_endian, encodings))
+        elif element.VR == "UN" and self.encoder.little:
+            items = list(convert_SQ(element.value or b"", True, True, encodings))
+        else:
+            items = None
+        return items
+
+    def _remember(
+        self, rule: Rule, element: RawDataElement | DataElement, encodings: list[str], depth: int
+    ) -> None:
+        """Note the identifying values of an element that goes, for the residual search."""
+        if depth > MAXIMUM_DEPTH:
+            raise Quarantine(Reason.UNREADABLE)
+        if rule.vr == "SQ":
+            if rule.action in (Action.REMOVE, Action.EMPTY):
+                for item in self._items(element, encodings) or ():
+                    inner = _encodings(item, encodings)
+                    for tag, nested in item.items():
+                        nested_rule = self.profile.rule(int(tag))
+                        if nested_rule.sensitivity is not Sensitivity.NONE:
+                            self._remember(nested_rule, nested, inner, depth + 1)
+            return
+        if not isinstance(element, RawDataElement) or not element.value or element.VR in ("SQ", "OB", "OW"):
+            return
+        text = values.decoded(element.value, encodings)
+        if rule.vr == "UI":
+            kept = values.mapped_uids(element.value, lambda _: "").decode().split("\\")
+            text = "\\".join(uid for uid in text.split("\\") if uid.strip(" \x00") not in kept)
+        for found in identifiers_of(rule.keyword, rule.vr, text, rule.sensitivity, element.value):
+            self.identifiers.setdefault((found.text, found.sensitivity), found)
+
+
+@lru_cache(maxsize=4)
+def _uid(pseudonymiser: Pseudonymiser) -> Any:
+    return lru_cache(maxsize=20_000)(pseudonymiser.uid)
+
+
+def _raw(dataset: Dataset, tag: int) -> bytes:
+    element = dataset.get_item(tag) if tag in dataset else None
+    return element.value or b"" if isinstance(element, RawDataElement) else b""
+
+
+def _encodings(dataset: Dataset, inherited: list[str]) -> list[str]:
+    raw = _raw(dataset, _CHARACTER_SET)
+    return _known_encodings(raw) if raw.strip(b" \x00") else inherited
+
+
+@lru_cache(maxsize=64)
+def _known_encodings(raw: bytes) -> list[str]:
+    return values.encodings_of(raw)
+
+
+def _decoded(dataset: Dataset, tag: int, encodings: list[str]) -> str:
+    return values.decoded(_raw(dataset, tag), encodings)

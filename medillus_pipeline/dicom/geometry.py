@@ -1,0 +1,177 @@
+"""Geometry of slices: where a frame lies in the patient (LPS, mm) and how the frames of a series stack up.
+
+Follows PS3.3 C.7.6.2.1.1 (image position and orientation) and 10.7.1.3 (pixel spacing: row spacing first). What is
+not here: where the numbers come from in a dataset (`pixels.py` reads them), and pixels themselves.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+import numpy as np
+
+SAME_DIRECTION = 1e-3
+"""Greatest difference of a direction cosine within one stack (0.06 degrees); files round them to six digits."""
+SAME_POSITION = 0.01
+"""Distance along the normal, in mm, under which two slices lie at the same place."""
+UNEVEN = 0.02
+"""Share of the median distance by which a distance between neighbours may differ before it counts as uneven."""
+
+
+class SeriesNote(StrEnum):
+    """What is unusual about a stack of slices."""
+
+    NO_GEOMETRY = "no_geometry"
+    MIXED_ORIENTATION = "mixed_orientation"
+    MIXED_SIZE = "mixed_size"
+    DUPLICATE_POSITIONS = "duplicate_positions"
+    GAPS = "gaps"
+    UNEVEN_SPACING = "uneven_spacing"
+    TILTED_STACK = "tilted_stack"
+
+
+@dataclass(frozen=True)
+class Plane:
+    """Where a frame lies: position (x, y, z) in mm LPS of the centre of its first pixel, six direction cosines,
+    (row spacing, column spacing) in mm, and its size in pixels. None where the file does not say.
+    """
+
+    rows: int
+    columns: int
+    position: tuple[float, ...] | None = None
+    orientation: tuple[float, ...] | None = None
+    pixel_spacing: tuple[float, ...] | None = None
+
+
+@dataclass(frozen=True)
+class Stack:
+    """Frames of one series with one orientation and size, in order along the normal.
+
+    `members` are indices into the sequence given; `spacing` is the median distance between neighbours in mm, None for
+    a single place or without geometry; `even` says that the stack is a volume of equal steps without tilt.
+    """
+
+    members: tuple[int, ...]
+    spacing: float | None
+    even: bool
+    notes: frozenset[SeriesNote]
+
+
+def normal(orientation: Sequence[float]) -> np.ndarray:
+    """Unit normal (3,) of a slice: the cross product of its row and column directions."""
+    vector = np.cross(np.asarray(orientation[:3], float), np.asarray(orientation[3:], float))
+    return vector / np.linalg.norm(vector)
+
+
+def slice_to_lps_affine(
+    position: Sequence[float], orientation: Sequence[float], pixel_spacing: Sequence[float]
+) -> np.ndarray:
+    """The (4, 4) float64 matrix that takes (column, row, 0, 1), counted from the centre of the first pixel, to LPS mm.
+
+    PS3.3 equation C.7.6.2.1-1. Its third column, which that equation leaves zero, is the unit normal: the matrix has
+    an inverse, and (column, row, d, 1) lies d mm above the slice. Raises ValueError for an orientation that does not
+    span a plane.
+    """
+    if not is_orientation(orientation):
+        raise ValueError("the orientation is not two perpendicular unit vectors")
+    affine = np.eye(4)
+    affine[:3, 0] = np.asarray(orientation[:3], float) * pixel_spacing[1]
+    affine[:3, 1] = np.asarray(orientation[3:], float) * pixel_spacing[0]
+    affine[:3, 2] = normal(orientation)
+    affine[:3, 3] = position
+    return affine
+
+
+def volume_affine(first: Sequence[float], last: Sequence[float], slices: int, plane: Plane) -> np.ndarray:
+    """The (4, 4) matrix from (column, row, slice, 1) to LPS mm for an even stack between two positions (mm).
+
+    Raises ValueError when the plane has no orientation or spacing.
+    """
+    if plane.orientation is None or plane.pixel_spacing is None:
+        raise ValueError("a volume needs the orientation and the pixel spacing of its slices")
+    affine = slice_to_lps_affine(first, plane.orientation, plane.pixel_spacing)
+    if slices > 1:
+        affine[:3, 2] = (np.asarray(last, float) - np.asarray(first, float)) / (slices - 1)
+    return affine
+
+
+def is_orientation(orientation: Sequence[float]) -> bool:
+    """Whether the six numbers are two unit vectors at right angles, to one part in a hundred."""
+    if len(orientation) != 6 or not np.all(np.isfinite(orientation)):
+        return False
+    row, column = np.asarray(orientation[:3], float), np.asarray(orientation[3:], float)
+    return bool(
+        abs(np.linalg.norm(row) - 1) < 0.01 and abs(np.linalg.norm(column) - 1) < 0.01 and abs(row @ column) < 0.01
+    )
+
+
+def stack_series(planes: Sequence[Plane], identities: Sequence[str]) -> list[Stack]:
+    """Split the frames of one series into stacks of one orientation and size, each ordered along its normal.
+
+    InstanceNumber plays no part. `identities` (unique, one per frame) decide between frames at the same place and
+    order frames without geometry, so the result does not depend on the order of the input. The stacks come largest
+    first.
+    """
+    groups: list[list[int]] = []
+    for index in sorted(range(len(planes)), key=lambda i: identities[i]):
+        for group in groups:
+            if _together(planes[group[0]], planes[index]):
+                group.append(index)
+                break
+        else:
+            groups.append([index])
+    heads = [planes[group[0]] for group in groups]
+    shared = set()
+    if len({_size(head) for head in heads}) > 1:
+        shared.add(SeriesNote.MIXED_SIZE)
+    directions = [head.orientation for head in heads if head.orientation is not None]
+    if any(not _parallel(directions[0], other) for other in directions[1:]):
+        shared.add(SeriesNote.MIXED_ORIENTATION)
+    stacks = [_ordered(group, planes, identities, shared) for group in groups]
+    return sorted(stacks, key=lambda stack: (-len(stack.members), identities[stack.members[0]]))
+
+
+def _size(plane: Plane) -> tuple[int, int]:
+    return plane.rows, plane.columns
+
+
+def _together(one: Plane, other: Plane) -> bool:
+    if _size(one) != _size(other) or (one.orientation is None) != (other.orientation is None):
+        return False
+    if one.orientation is None or other.orientation is None:
+        return True
+    return _parallel(one.orientation, other.orientation)
+
+
+def _parallel(one: Sequence[float], other: Sequence[float]) -> bool:
+    return bool(np.max(np.abs(np.subtract(one, other))) < SAME_DIRECTION)
+
+
+def _ordered(group: list[int], planes: Sequence[Plane], identities: Sequence[str], shared: set[SeriesNote]) -> Stack:
+    orientation = planes[group[0]].orientation
+    if orientation is None:
+        members = tuple(sorted(group, key=lambda i: identities[i]))
+        return Stack(members, None, False, frozenset(shared | {SeriesNote.NO_GEOMETRY}))
+    along = normal(orientation)
+    places = np.array([planes[i].position for i in group], float)
+    heights = places @ along
+    order = sorted(range(len(group)), key=lambda k: (round(heights[k] / SAME_POSITION), identities[group[k]]))
+    members = tuple(group[k] for k in order)
+    steps = np.diff(heights[order])
+    apart = steps[steps > SAME_POSITION]
+    notes = set(shared)
+    if len(apart) < len(steps):
+        notes.add(SeriesNote.DUPLICATE_POSITIONS)
+    if not len(apart):
+        return Stack(members, None, False, frozenset(notes))
+    spacing = float(np.median(apart))
+    if np.any(apart > 1.5 * spacing):
+        notes.add(SeriesNote.GAPS)
+    if np.any(np.abs(apart - spacing) > max(UNEVEN * spacing, SAME_POSITION)):
+        notes.add(SeriesNote.UNEVEN_SPACING)
+    drift = places[order] - places[order[0]]
+    across = drift - np.outer(drift @ along, along)
+    if np.max(np.linalg.norm(across, axis=1)) > max(UNEVEN * spacing, SAME_POSITION) * max(1, len(steps)):
+        notes.add(SeriesNote.TILTED_STACK)
+    odd = notes - {SeriesNote.MIXED_ORIENTATION, SeriesNote.MIXED_SIZE}
+    return Stack(members, spacing, not odd, frozenset(notes))

@@ -1,0 +1,80 @@
+"""What can become of a delivered file, and the fixed vocabulary of reasons. The clean side sees only these words."""
+
+from enum import StrEnum
+
+
+class Outcome(StrEnum):
+    """Where a file of a delivery ended."""
+
+    PUBLISHED = "published"
+    DUPLICATE = "duplicate"
+    """Same SOP Instance UID and same pixels as a published file."""
+    CONFLICT = "conflict"
+    """Same SOP Instance UID as another file, but other pixels: none of them is published."""
+    ANNOTATION = "annotation"
+    """An RTSTRUCT or SEG among the images: forwarded as an annotation batch of its own."""
+    DIRECTORY = "directory"
+    """A DICOMDIR: an index of other files."""
+    NOT_DICOM = "not_dicom"
+    QUARANTINED = "quarantined"
+
+
+class Reason(StrEnum):
+    """Why a file was not published. Empty for a published one."""
+
+    NONE = ""
+    SAME_PIXELS = "same_pixels"
+    DIFFERENT_PIXELS = "different_pixels"
+    RTSTRUCT = "rtstruct"
+    SEGMENTATION = "segmentation"
+    MEDIA_DIRECTORY = "media_directory"
+    NOT_DICOM = "not_dicom"
+    UNREADABLE = "unreadable"
+    """DICOM by its marker, but it cannot be parsed."""
+    FILE_NOT_READABLE = "file_not_readable"
+    """The landing file could not be opened: no permission, or it vanished."""
+    UNKNOWN_TRANSFER_SYNTAX = "unknown_transfer_syntax"
+    UNKNOWN_SOP_CLASS = "unknown_sop_class"
+    NOT_AN_IMAGE = "not_an_image"
+    NO_PIXEL_DATA = "no_pixel_data"
+    TRUNCATED_PIXELS = "truncated_pixels"
+    BURNED_IN_ANNOTATION = "burned_in_annotation"
+    SECONDARY_CAPTURE = "secondary_capture"
+    ULTRASOUND = "ultrasound"
+    ANGIOGRAPHY_OR_FLUOROSCOPY = "angiography_or_fluoroscopy"
+    PHOTOGRAPH_OR_VIDEO = "photograph_or_video"
+    DERIVED_CT = "derived_ct"
+    RESIDUAL_IDENTIFIER = "residual_identifier"
+    ARCHIVE_UNREADABLE = "archive_unreadable"
+    ARCHIVE_ENCRYPTED = "archive_encrypted"
+    UNSAFE_ARCHIVE_MEMBER = "unsafe_archive_member"
+    ARCHIVE_LIMIT = "archive_limit"
+    """A member, or an archive as a whole, is larger than the limits in `reading.py`."""
+    UNEXPECTED_ERROR = "unexpected_error"
+
+    @property
+    def outcome(self) -> Outcome:
+        """The outcome that this reason leads to."""
+        return _OUTCOMES.get(self, Outcome.QUARANTINED)
+
+
+_OUTCOMES = {
+    Reason.NONE: Outcome.PUBLISHED,
+    Reason.SAME_PIXELS: Outcome.DUPLICATE,
+    Reason.DIFFERENT_PIXELS: Outcome.CONFLICT,
+    Reason.RTSTRUCT: Outcome.ANNOTATION,
+    Reason.SEGMENTATION: Outcome.ANNOTATION,
+    Reason.MEDIA_DIRECTORY: Outcome.DIRECTORY,
+    Reason.NOT_DICOM: Outcome.NOT_DICOM,
+}
+
+
+class Quarantine(Exception):
+    """A file that is not published, and why. The text is the reason and nothing else, so it can stand in any log."""
+
+    def __init__(self, reason: Reason) -> None:
+        super().__init__(str(reason))
+        self.reason = reason
+
+    def __reduce__(self) -> tuple[type["Quarantine"], tuple[Reason]]:
+        return Quarantine, (self.reason,)

@@ -1,0 +1,170 @@
+"""The residual search: does anything that identified the source still stand in what is about to be written?
+
+Values of five characters or more are searched as whole tokens, in the encodings that they may have, in the new file's
+bytes (without pixel data) and in the cells of its row; dates and shorter values are compared element by element.
+A finding names an attribute and a count, never the value.
+"""
+
+import re
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from medillus_pipeline.dicom.profile import Sensitivity
+from medillus_pipeline.dicom.values import DUMMY_TEXT
+
+MINIMUM_LENGTH = 5
+
+COMMON_WORDS = frozenset(
+    "abdomen anonym anonymised anonymized anonymous brain breast cardiac chest default extremity heart image "
+    "kidney liver localizer medical original patient pelvis perfusion phantom philips primary prostate removed "
+    "screen shoulder siemens spine study thorax toshiba unknown unnamed unspecified volunteer whole".split()
+)
+"""Words that identify nobody when they stand alone as a name or id, and that legitimate attributes hold."""
+
+_NUMERIC_TOKEN = re.compile(r"[0-9a-z.]+")
+_SPLIT_NAME = re.compile(r"[\^=\s,]+")
+
+
+@dataclass(frozen=True)
+class Identifier:
+    """A value of the source that must not survive, in lower case, and where it came from.
+
+    `encoded` is its form in the file's own character set where that is not ASCII.
+    """
+
+    keyword: str
+    text: str
+    sensitivity: Sensitivity
+    encoded: bytes = b""
+
+
+@dataclass(frozen=True)
+class Kept:
+    """A text value that was taken over from the source, for searching across files of one patient."""
+
+    keyword: str
+    text: str
+
+
+@dataclass(frozen=True)
+class Replaced:
+    """A short value or date before and after, for the comparison element by element."""
+
+    keyword: str
+    before: bytes
+    after: bytes
+
+
+def identifiers_of(keyword: str, vr: str, text: str, sensitivity: Sensitivity, raw: bytes) -> list[Identifier]:
+    """The searchable identifiers in one replaced text value: each value, and each component of a name."""
+    found = []
+    encoded = b"" if raw.isascii() else raw.strip(b" \x00").lower()
+    for value in text.lower().split("\\"):
+        value = value.strip(" \x00")
+        whole = [value] if vr != "PN" else [value, value.replace("^", " ").strip()]
+        parts = _SPLIT_NAME.split(value) if vr == "PN" else []
+        for candidate in dict.fromkeys(whole + parts):
+            if len(candidate) >= MINIMUM_LENGTH and candidate not in COMMON_WORDS and candidate != DUMMY_TEXT.lower():
+                found.append(Identifier(keyword, candidate, sensitivity, encoded if candidate is value else b""))
+    return found
+
+
+def search(
+    header: bytes,
+    elements: Sequence[tuple[str, str, bytes]],
+    cells: Iterable[str],
+    identifiers: Iterable[Identifier],
+    *,
+    coded_vrs: frozenset[str] = frozenset({"CS"}),
+) -> Counter[str]:
+    """Identifiers that stand in a new file or its row: attribute keyword → number of values found.
+
+    `header` is the file up to its pixel data; `elements` are (keyword, VR, value) of what was written there, which
+    tells where a value begins and ends. A descriptive value may equal a value of a coded element.
+    """
+    lowered = header.lower()
+    row = "\x00".join(cells).lower().encode()
+    values: bytes | None = None
+    free: bytes | None = None
+    hits: Counter[str] = Counter()
+    for identifier in identifiers:
+        for needle in _forms(identifier):
+            if needle not in lowered and needle not in row:
+                continue
+            if identifier.sensitivity is Sensitivity.DESCRIPTIVE:
+                if free is None:
+                    free = _joined(value for keyword, vr, value in elements if vr not in coded_vrs)
+                found = _stands_in(needle, free)
+            else:
+                if values is None:
+                    values = _joined(value for _, _, value in elements) + b"\x00" + row
+                found = _stands_in(needle, values) or _stands_in(needle, lowered)
+            if found:
+                hits[identifier.keyword] += 1
+                break
+    return hits
+
+
+def search_kept(kept: Iterable[Kept], identifiers: Iterable[Identifier]) -> dict[Kept, set[str]]:
+    """Which values taken over hold an identifier of the same patient: kept value → keywords of the identifiers.
+
+    Descriptive values are only compared within their own file. Cost grows with the text, not with the product.
+    """
+    single: dict[str, str] = {}
+    several: list[tuple[str, str]] = []
+    for identifier in identifiers:
+        if identifier.sensitivity is not Sensitivity.IDENTIFYING:
+            continue
+        if _NUMERIC_TOKEN.fullmatch(identifier.text):
+            single.setdefault(identifier.text, identifier.keyword)
+        else:
+            several.append((identifier.text, identifier.keyword))
+    hits: dict[Kept, set[str]] = {}
+    for value in kept:
+        lowered = value.text.lower()
+        words = {single[token] for token in _NUMERIC_TOKEN.findall(lowered) if token in single}
+        if not lowered.replace(".", "").replace("\\", "").replace("-", "").isdigit():
+            encoded = lowered.encode()
+            words |= {keyword for text, keyword in several if _stands_in(text.encode(), encoded)}
+        if words:
+            hits[value] = words
+    return hits
+
+
+def unchanged(replaced: Iterable[Replaced]) -> Counter[str]:
+    """Dates and short values that came out as they went in: attribute keyword → count."""
+    padding = b" \x00"
+    same = (r.keyword for r in replaced if r.before.strip(padding) and r.before.strip(padding) == r.after.strip(padding))
+    return Counter(same)
+
+
+def _forms(identifier: Identifier) -> list[bytes]:
+    forms = [identifier.text.encode()]
+    if not identifier.text.isascii():
+        if identifier.encoded:
+            forms.append(identifier.encoded)
+        forms += [identifier.text.encode(codec, "ignore") for codec in ("latin-1", "gb18030", "utf-16-le")]
+    return [form for form in dict.fromkeys(forms) if len(form) >= MINIMUM_LENGTH]
+
+
+def _joined(values: Iterable[bytes]) -> bytes:
+    return b"\x00".join(values).lower()
+
+
+def _stands_in(needle: bytes, text: bytes) -> bool:
+    """Whether the needle occurs with no letter or digit next to it; a point next to a digit continues a number."""
+    start = text.find(needle)
+    while start >= 0:
+        end = start + len(needle)
+        before, after = text[max(start - 2, 0) : start], text[end : end + 2]
+        if not _continues(needle[:1], before[-1:], before[:-1]) and not _continues(needle[-1:], after[:1], after[1:]):
+            return True
+        start = text.find(needle, start + 1)
+    return False
+
+
+def _continues(edge: bytes, neighbour: bytes, beyond: bytes) -> bool:
+    if edge.isalnum() and neighbour.isalnum():
+        return True
+    return edge.isdigit() and neighbour == b"." and beyond.isdigit()

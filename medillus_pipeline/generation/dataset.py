@@ -1,0 +1,342 @@
+"""A dataset snapshot: labelled slices of all published partitions, in the canonical frame, with the frozen split.
+
+Packed arrays, an index table and a manifest, all immutable payloads of the clean zone. How a series is resampled is in
+`packing.py`; who is in which split is decided in `split.py`.
+"""
+
+import hashlib
+import io
+import json
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from multiprocessing import get_context
+from typing import Any
+
+import numpy as np
+
+from medillus_pipeline.annotation.vocabulary import Vocabulary
+from medillus_pipeline.errors import NotEnoughDataError
+from medillus_pipeline.generation.canonical import is_axial
+from medillus_pipeline.generation.config import DatasetConfig
+from medillus_pipeline.generation.intensity import IntensityMap, intensity_map
+from medillus_pipeline.generation.packing import PackedSlice, SeriesJob, affine_of, pack_series
+from medillus_pipeline.generation.split import SPLITS, split_hash
+from medillus_pipeline.tables import TRAINING_SLICES, from_parquet, to_parquet
+from medillus_pipeline.zones import Zone
+
+Row = dict[str, Any]
+FOLDER = "datasets"
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """What `build_snapshot` stored: rows of `training_slices`, the content fingerprint, the manifest and its path."""
+
+    rows: list[Row]
+    fingerprint: str
+    path: str
+    manifest: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """Packed slices: `values` (n, h, w) int16 (HU for CT), `labels` (n, h, w) uint8, and the index rows.
+
+    A label is 0 for background, or 1 + the position of its vocabulary id in `classes`.
+    """
+
+    values: np.ndarray
+    labels: np.ndarray
+    classes: tuple[int, ...]
+    rows: list[Row]
+    fingerprint: str
+    manifest: dict[str, Any]
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    @property
+    def levels(self) -> np.ndarray:
+        """(n,) float32, normalised positions along the body axis."""
+        return np.array([row["level"] for row in self.rows], np.float32)
+
+    @property
+    def patients(self) -> list[str]:
+        """The patient of each slice."""
+        return [row["patient"] for row in self.rows]
+
+    @property
+    def intensity(self) -> IntensityMap:
+        """The map between `values` and [-1, 1]."""
+        return intensity_map(self.manifest["config"]["modality"])
+
+    @property
+    def pixel_mm(self) -> float:
+        """Median distance between pixel centres in mm."""
+        return float(np.median([row["affine"][0] for row in self.rows])) if self.rows else float("nan")
+
+    def split(self, name: str) -> "Dataset":
+        """The slices of one split; arrays stay views of the packed ones (rows are sorted by split)."""
+        chosen = [i for i, row in enumerate(self.rows) if row["split"] == name]
+        part = slice(chosen[0], chosen[-1] + 1) if chosen else slice(0, 0)
+        return Dataset(
+            self.values[part], self.labels[part], self.classes, self.rows[part], self.fingerprint, self.manifest
+        )
+
+
+def masks_in_force(masks: Iterable[Row]) -> dict[str, Row]:
+    """One mask per slice name: the primary annotator's greatest revision.
+
+    The primary annotator of a slice is, among those who annotated it, the one with most slices in all; ties go to the
+    name that sorts first. Of two rows with the same identity the first wins.
+    """
+    newest: dict[tuple[str, str], Row] = {}
+    for row in masks:
+        key = (row["slice_name"], row["annotator"])
+        if key not in newest or row["revision"] > newest[key]["revision"]:
+            newest[key] = row
+    slices_of = Counter(annotator for _, annotator in newest)
+    chosen: dict[str, Row] = {}
+    for (name, annotator), row in sorted(newest.items()):
+        if name not in chosen or slices_of[annotator] > slices_of[chosen[name]["annotator"]]:
+            chosen[name] = row
+    return chosen
+
+
+def build_snapshot(
+    slices: Sequence[Row],
+    masks: Sequence[Row],
+    instances: Sequence[Row],
+    splits: Mapping[str, str],
+    clean: Zone,
+    vocabulary: Vocabulary,
+    config: DatasetConfig,
+    *,
+    partitions: Mapping[str, Any],
+    workers: int = 1,
+    progress: Callable[[int, int], None] | None = None,
+) -> Snapshot:
+    """Pack every slice that has a mask and a split, and store the arrays, their index and the manifest.
+
+    `slices`, `masks` and `instances` are rows of those tables in the order of their partitions (duplicates: the first
+    wins); `splits` maps a split token to its split; `partitions` (names with their data versions) goes into the
+    manifest as it is. What was left out is counted there by reason. Structures of too few training patients become
+    background (`minimum_class_patients`), and are listed.
+
+    Raises NotEnoughDataError when no labelled slice, or no class, is left.
+    """
+    labelled = masks_in_force(masks)
+    left_out: Counter[str] = Counter()
+    series, split_of = _select(slices, labelled, instances, splits, config, left_out)
+    jobs = [_job(rows, labelled, split_of, clean, config) for _, rows in sorted(series.items())]
+    packed: list[PackedSlice] = []
+    for done, part in enumerate(_packed(jobs, workers), start=1):
+        packed += part
+        if progress is not None:
+            progress(done, len(jobs))
+
+    by_name = {row["slice_name"]: row for rows in series.values() for row in rows}
+    classes, dropped = _classes(packed, by_name, split_of, config.minimum_class_patients)
+    index_of = np.zeros(256, np.uint8)
+    index_of[list(classes)] = np.arange(1, len(classes) + 1)
+    kept = [item for item in packed if index_of[item.labels].any()]
+    left_out["no_class"] += len(packed) - len(kept)
+    left_out = Counter({reason: count for reason, count in left_out.items() if count})
+    if not kept:
+        raise NotEnoughDataError(
+            "no slice is left for the dataset: it needs axial slices of patients in the split with masks that hold "
+            f"structures; left out by reason: {dict(sorted(left_out.items()))}"
+        )
+
+    def place(item: PackedSlice) -> tuple[int, str, str, float, str]:
+        row = by_name[item.slice_name]
+        split = SPLITS.index(split_of[item.slice_name])
+        return split, row["patient"], row["series_instance_uid"], item.level, item.slice_name
+
+    kept.sort(key=place)
+    values = np.stack([item.values for item in kept])
+    labels = index_of[np.stack([item.labels for item in kept])]
+    rows = [
+        _index_row(i, item, by_name[item.slice_name], split_of[item.slice_name], labelled, classes, labels[i])
+        for i, item in enumerate(kept)
+    ]
+    return _store(clean, values, labels, rows, classes, config, {
+        "partitions": dict(partitions),
+        "split_hash": split_hash(splits),
+        "vocabulary_version": vocabulary.version,
+        "left_out": dict(sorted(left_out.items())),
+        "dropped_classes": dropped,
+    })
+
+
+def load_snapshot(clean: Zone, manifest_path: str) -> Dataset:
+    """The snapshot of that manifest, its arrays memory-mapped read-only."""
+    manifest = json.loads(clean.read(manifest_path))
+    rows = from_parquet(clean.read(manifest["index"])).to_pylist()
+    return Dataset(
+        values=np.load(clean.local(manifest["values"]), mmap_mode="r", allow_pickle=False),
+        labels=np.load(clean.local(manifest["labels"]), mmap_mode="r", allow_pickle=False),
+        classes=tuple(manifest["classes"]),
+        rows=rows,
+        fingerprint=manifest["fingerprint"],
+        manifest=manifest,
+    )
+
+
+def _select(
+    slices: Sequence[Row],
+    labelled: Mapping[str, Row],
+    instances: Sequence[Row],
+    splits: Mapping[str, str],
+    config: DatasetConfig,
+    left_out: Counter[str],
+) -> tuple[dict[str, list[Row]], dict[str, str]]:
+    """Usable axial slices by series (unlabelled ones too: they tell the extent), and the split of those to pack."""
+    published = {row["sop_instance_uid"] for row in instances}
+    series: dict[str, list[Row]] = defaultdict(list)
+    split_of: dict[str, str] = {}
+    seen: set[str] = set()
+    for row in slices:
+        name = row["slice_name"]
+        if name in seen:
+            left_out["duplicate"] += 1
+            continue
+        seen.add(name)
+        mask = labelled.get(name)
+        if reason := _unusable(row, published, config):
+            left_out[reason] += 1
+            continue
+        series[row["series_instance_uid"]].append(row)
+        if mask is None or not mask["labels"]:
+            left_out["unlabelled"] += 1
+        elif (mask["rows"], mask["columns"]) != (row["rows"], row["columns"]):
+            left_out["mask_of_other_size"] += 1
+        elif row["split_token"] not in splits:
+            left_out["patient_without_split"] += 1
+        else:
+            split_of[name] = splits[row["split_token"]]
+    used = {uid: rows for uid, rows in series.items() if any(row["slice_name"] in split_of for row in rows)}
+    return used, split_of
+
+
+def _unusable(row: Row, published: set[str], config: DatasetConfig) -> str | None:
+    """Why a slice cannot stand in the canonical frame, or None."""
+    if row["sop_instance_uid"] not in published:
+        return "no_instance"
+    if row["modality"] != config.modality:
+        return "other_modality"
+    if row["position"] is None or row["orientation"] is None or row["pixel_spacing"] is None:
+        return "no_geometry"
+    return None if is_axial(affine_of(row), config.axial_tolerance_degrees) else "not_axial"
+
+
+def _job(
+    rows: list[Row], labelled: Mapping[str, Row], split_of: Mapping[str, str], clean: Zone, config: DatasetConfig
+) -> SeriesJob:
+    body_part = (rows[0]["body_part"] or "").upper()
+    return SeriesJob(
+        clean=clean,
+        slices=rows,
+        masks={row["slice_name"]: labelled[row["slice_name"]] for row in rows if row["slice_name"] in split_of},
+        modality=config.modality,
+        size=config.size,
+        field_of_view=config.field_of_view_mm.get(body_part, config.default_field_of_view_mm),
+    )
+
+
+def _packed(jobs: Sequence[SeriesJob], workers: int) -> Iterator[list[PackedSlice]]:
+    """Packed series in the order of the jobs, by spawned processes when `workers` is more than 1."""
+    if workers <= 1 or len(jobs) < 2:
+        yield from map(pack_series, jobs)
+        return
+    with ProcessPoolExecutor(min(workers, len(jobs)), mp_context=get_context("spawn")) as pool:
+        yield from pool.map(pack_series, jobs)
+
+
+def _classes(
+    packed: Sequence[PackedSlice], by_name: Mapping[str, Row], split_of: Mapping[str, str], minimum: int
+) -> tuple[tuple[int, ...], dict[str, int]]:
+    """Vocabulary ids that enough training patients have, ascending, and the others with their training patients."""
+    patients: dict[int, set[str]] = defaultdict(set)
+    for item in packed:
+        for label in np.unique(item.labels[item.labels > 0]).tolist():
+            found = patients[label]
+            if split_of[item.slice_name] == "train":
+                found.add(by_name[item.slice_name]["patient"])
+    classes = tuple(sorted(label for label, found in patients.items() if len(found) >= minimum))
+    return classes, {str(label): len(found) for label, found in sorted(patients.items()) if label not in classes}
+
+
+def _index_row(
+    number: int,
+    item: PackedSlice,
+    row: Row,
+    split: str,
+    labelled: Mapping[str, Row],
+    classes: tuple[int, ...],
+    labels: np.ndarray,
+) -> Row:
+    return {
+        "row": number,
+        "slice_name": item.slice_name,
+        "patient": row["patient"],
+        "split": split,
+        "series_instance_uid": row["series_instance_uid"],
+        "annotator": labelled[item.slice_name]["annotator"],
+        "modality": row["modality"],
+        "body_part": row["body_part"],
+        "level": item.level,
+        "affine": item.affine.ravel().tolist(),
+        "labels": [classes[label - 1] for label in np.unique(labels[labels > 0]).tolist()],
+        "body_fraction": item.body_fraction,
+        "mean": item.mean,
+        "source_value_sha256": hashlib.sha256(item.values.tobytes()).hexdigest(),
+    }
+
+
+def _store(
+    clean: Zone,
+    values: np.ndarray,
+    labels: np.ndarray,
+    rows: list[Row],
+    classes: tuple[int, ...],
+    config: DatasetConfig,
+    origin: dict[str, Any],
+) -> Snapshot:
+    digest = hashlib.sha256()
+    described = json.dumps([rows, classes, config.model_dump(mode="json")], sort_keys=True).encode()
+    for part in (values.tobytes(), labels.tobytes(), described):
+        digest.update(hashlib.sha256(part).digest())
+    judged = {label for row in rows if row["split"] == "judge" for label in row["labels"]}
+    manifest = {
+        "format": 1,
+        "fingerprint": digest.hexdigest(),
+        "config": config.model_dump(mode="json"),
+        "classes": list(classes),
+        "classes_without_judge_patients": [label for label in classes if label not in judged],
+        "counts": _counts(rows),
+        **origin,
+        "values": clean.put(FOLDER, _npy(values), ".npy").path,
+        "labels": clean.put(FOLDER, _npy(labels), ".npy").path,
+        "index": clean.put(FOLDER, to_parquet(TRAINING_SLICES.to_arrow(rows)), ".parquet").path,
+    }
+    encoded = json.dumps(manifest, indent=1, sort_keys=True).encode()
+    return Snapshot(rows, manifest["fingerprint"], clean.put(FOLDER, encoded, ".json").path, manifest)
+
+
+def _counts(rows: Sequence[Row]) -> dict[str, dict[str, int]]:
+    return {
+        split: {
+            "patients": len({row["patient"] for row in rows if row["split"] == split}),
+            "slices": sum(row["split"] == split for row in rows),
+        }
+        for split in SPLITS
+    }
+
+
+def _npy(array: np.ndarray) -> bytes:
+    sink = io.BytesIO()
+    np.save(sink, array, allow_pickle=False)
+    return sink.getvalue()

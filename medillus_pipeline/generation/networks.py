@@ -1,0 +1,131 @@
+"""The generator's network and flow, readable top to bottom: U-Net, condition, sampling.
+
+Self-contained on purpose (torch and the standard library only): its text is also the first half of the model file that
+travels in the registry, so that a model can be used without this package. Training is not here, see `training.py`.
+"""
+
+import math
+from itertools import pairwise
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+
+def groups(channels: int) -> int:
+    """Groups of a GroupNorm: the greatest of 8, 4, 2, 1 that divides the channels."""
+    return next(count for count in (8, 4, 2, 1) if channels % count == 0)
+
+
+class Block(nn.Module):
+    """Residual block of two 3×3 convolutions with GroupNorm and SiLU; the embedding scales and shifts (FiLM)."""
+
+    def __init__(self, inputs: int, outputs: int, embedding: int) -> None:
+        super().__init__()
+        self.norm1 = nn.GroupNorm(groups(inputs), inputs)
+        self.conv1 = nn.Conv2d(inputs, outputs, 3, padding=1)
+        self.film = nn.Linear(embedding, 2 * outputs)
+        self.norm2 = nn.GroupNorm(groups(outputs), outputs)
+        self.conv2 = nn.Conv2d(outputs, outputs, 3, padding=1)
+        self.skip = nn.Conv2d(inputs, outputs, 1) if inputs != outputs else nn.Identity()
+        nn.init.zeros_(self.conv2.weight)
+        nn.init.zeros_(self.conv2.bias)  # pyright: ignore[reportArgumentType]
+
+    def forward(self, x: Tensor, embedding: Tensor) -> Tensor:
+        hidden = self.conv1(functional.silu(self.norm1(x)))
+        scale, shift = self.film(embedding)[:, :, None, None].chunk(2, dim=1)
+        hidden = self.norm2(hidden) * (1 + scale) + shift
+        return self.skip(x) + self.conv2(functional.silu(hidden))
+
+
+class FlowUNet(nn.Module):
+    """Velocity of the flow: (n, 1, h, w) noisy image, (n, conditions, h, w) condition, (n,) time → (n, 1, h, w).
+
+    `channels` lists the features of each resolution, finest first; h and w are multiples of 2^(len(channels) - 1).
+    """
+
+    def __init__(self, conditions: int, channels: tuple[int, ...], embedding: int) -> None:
+        super().__init__()
+        self.frequencies = embedding // 2
+        self.embed = nn.Sequential(
+            nn.Linear(2 * self.frequencies, embedding), nn.SiLU(), nn.Linear(embedding, embedding)
+        )
+        self.enter = nn.Conv2d(1 + conditions, channels[0], 3, padding=1)
+        self.down = nn.ModuleList()
+        self.shrink = nn.ModuleList()
+        for fine, coarse in pairwise(channels):
+            self.down.append(Block(fine, fine, embedding))
+            self.shrink.append(nn.Conv2d(fine, coarse, 3, stride=2, padding=1))
+        self.middle = nn.ModuleList([Block(channels[-1], channels[-1], embedding) for _ in range(2)])
+        self.grow = nn.ModuleList()
+        self.up = nn.ModuleList()
+        for fine, coarse in zip(channels[-2::-1], channels[:0:-1], strict=True):
+            self.grow.append(nn.Conv2d(coarse, fine, 1))
+            self.up.append(Block(2 * fine, fine, embedding))
+        self.leave = nn.Sequential(nn.GroupNorm(groups(channels[0]), channels[0]), nn.SiLU())
+        self.velocity = nn.Conv2d(channels[0], 1, 3, padding=1)
+        nn.init.zeros_(self.velocity.weight)
+        nn.init.zeros_(self.velocity.bias)  # pyright: ignore[reportArgumentType]
+
+    def forward(self, noisy: Tensor, condition: Tensor, time: Tensor) -> Tensor:
+        angles = time[:, None] * torch.exp(
+            torch.linspace(0, math.log(1000), self.frequencies, device=time.device)
+        )
+        embedding = functional.silu(self.embed(torch.cat([angles.sin(), angles.cos()], 1)))
+        x = self.enter(torch.cat([noisy, condition], 1))
+        kept = []
+        for block, shrink in zip(self.down, self.shrink, strict=True):
+            x = block(x, embedding)
+            kept.append(x)
+            x = shrink(x)
+        for block in self.middle:
+            x = block(x, embedding)
+        for grow, block in zip(self.grow, self.up, strict=True):
+            x = functional.interpolate(grow(x), scale_factor=2, mode="nearest")
+            x = block(torch.cat([x, kept.pop()], 1), embedding)
+        return self.velocity(self.leave(x))
+
+
+def prior_channels(tissue: Tensor, levels: Tensor) -> Tensor:
+    """(n, tissues + 3, h, w): tissue probabilities at each level, then column, row and level in [-1, 1].
+
+    `tissue` is (positions, tissues, h, w) for evenly spaced levels 0 to 1; between them it is interpolated.
+    """
+    positions, _, height, width = tissue.shape
+    place = levels.clamp(0, 1) * (positions - 1)
+    below = place.floor().long().clamp(max=positions - 2)
+    share = (place - below)[:, None, None, None]
+    probability = tissue[below] * (1 - share) + tissue[below + 1] * share
+    rows, columns = torch.meshgrid(
+        torch.linspace(-1, 1, height, device=tissue.device),
+        torch.linspace(-1, 1, width, device=tissue.device),
+        indexing="ij",
+    )
+    plane = torch.stack([columns, rows]).expand(len(levels), 2, height, width)
+    along = (2 * levels - 1)[:, None, None, None].expand(len(levels), 1, height, width)
+    return torch.cat([probability, plane, along], 1)
+
+
+def conditions(labels: Tensor, classes: int, channels: Tensor) -> Tensor:
+    """(n, classes + c, h, w): one channel for each class (labels 1 … classes), then the prior's channels."""
+    masks = functional.one_hot(labels.long(), classes + 1).permute(0, 3, 1, 2)[:, 1:]
+    return torch.cat([masks.to(channels.dtype), channels], 1)
+
+
+@torch.inference_mode()
+def integrate(network: nn.Module, condition: Tensor, noise: Tensor, steps: int) -> Tensor:
+    """Rectified flow from noise (time 0) to image (time 1) by `steps` Euler steps (Liu et al. 2023, eq. 1).
+
+    (n, 1, h, w), about -1 to 1.
+    """
+    x = noise
+    for step in range(steps):
+        time = torch.full((len(x),), step / steps, device=x.device)
+        x = x + network(x, condition, time).float() / steps
+    return x
+
+
+def noise_for(count: int, size: tuple[int, int], seed: int) -> Tensor:
+    """(count, 1, h, w) standard normal on the CPU; image i gets the same noise whatever the count."""
+    generator = torch.Generator().manual_seed(seed)
+    return torch.cat([torch.randn((1, 1, *size), generator=generator) for _ in range(count)])

@@ -1,0 +1,253 @@
+"""Training of the generator under Lightning Fabric, readable top to bottom: data, network, step, log, save.
+
+Every random draw of step k comes from a generator seeded by (seed, k), so a run resumed from its last checkpoint does
+bit for bit what an uninterrupted one does on the same CPU; no random state has to be stored.
+"""
+
+import copy
+import hashlib
+import json
+import math
+import os
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from lightning_fabric import Fabric
+from safetensors import SafetensorError
+from torch import Tensor
+from torch.nn import functional
+
+from medillus_pipeline.errors import NotEnoughDataError, PermanentError
+from medillus_pipeline.generation.compute import cpu_threads, weights_from_bytes, weights_to_bytes
+from medillus_pipeline.generation.config import GeneratorConfig
+from medillus_pipeline.generation.dataset import Dataset
+from medillus_pipeline.generation.networks import FlowUNet, conditions, prior_channels
+from medillus_pipeline.generation.prior import Prior
+from medillus_pipeline.generation.sampling import Generator, build_network
+
+KEPT_CHECKPOINTS = 2
+
+
+class DivergedError(PermanentError):
+    """The loss is no longer a number. The last good checkpoint is kept."""
+
+
+@dataclass
+class TrainingState:
+    """What a checkpoint holds: network, moving average, optimiser, and the number of steps done."""
+
+    network: FlowUNet
+    average: FlowUNet
+    optimiser: torch.optim.AdamW
+    step: int = 0
+
+
+def train_generator(
+    dataset: Dataset,
+    prior: Prior,
+    config: GeneratorConfig,
+    *,
+    seed: int = 0,
+    checkpoint_dir: Path | None = None,
+    log: Callable[[int, dict[str, float]], None] | None = None,
+    preview: Callable[[int, Generator], None] | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> Generator:
+    """Train on the dataset's train split and return the generator with averaged weights.
+
+    With `checkpoint_dir` (a folder of this machine) the run saves its state every `checkpoint_every` steps and resumes
+    from there, as long as dataset, prior, configuration and seed are the same. `log(step, figures)` gets loss, learning
+    rate, gradient norm and images per second; `preview(step, generator)` is called every `preview_every` steps.
+
+    Raises NotEnoughDataError without training slices or classes, DivergedError when the loss becomes NaN or infinite.
+    """
+    train = dataset.split("train")
+    if not len(train) or not dataset.classes:
+        raise NotEnoughDataError("no labelled slice belongs to a training patient, so no generator can be trained")
+    fabric = Fabric(accelerator=config.accelerator, devices=config.devices, precision=config.precision)
+    fabric.launch()
+    images = torch.from_numpy(dataset.intensity.forward(np.asarray(train.values)))[:, None]
+    labels = torch.from_numpy(np.array(train.labels))
+    levels = torch.from_numpy(train.levels)
+    tissue = torch.from_numpy(prior.tissue).to(fabric.device)
+    draw = _Draw(train.patients, config, seed)
+
+    with cpu_threads(config.threads), torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        network = build_network(len(dataset.classes), config)
+        average = copy.deepcopy(network).requires_grad_(False).eval().to(fabric.device)
+        optimiser = torch.optim.AdamW(
+            network.parameters(), config.learning_rate, betas=config.betas, weight_decay=config.weight_decay
+        )
+        state = TrainingState(network, average, optimiser)
+        folder = checkpoint_dir and checkpoint_dir / _identity(dataset, prior, config, seed)
+        module, stepper = fabric.setup(network, optimiser)
+        if folder:
+            resume(state, folder)
+
+        def generator() -> Generator:
+            weights = copy.deepcopy(average).cpu()
+            return Generator(
+                network=weights, prior=prior, classes=dataset.classes, modality=dataset.manifest["config"]["modality"],
+                size=int(images.shape[-1]), config=config, seed=seed, dataset_fingerprint=dataset.fingerprint,
+            )
+
+        began, images_before = time.perf_counter(), state.step
+        while state.step < config.steps:
+            step = state.step + 1
+            batch = draw(step, images, labels, levels)
+            image, label, level, noise, moment = (fabric.to_device(part) for part in batch)
+            for group in optimiser.param_groups:
+                group["lr"] = learning_rate(step, config)
+            at = moment[:, None, None, None]
+            condition = conditions(label, len(dataset.classes), prior_channels(tissue, level))
+            velocity = module(at * image + (1 - at) * noise, condition, moment)
+            loss = functional.mse_loss(velocity.float(), image - noise)
+            stepper.zero_grad()
+            fabric.backward(loss)
+            norm = fabric.clip_gradients(module, stepper, max_norm=config.gradient_clip, error_if_nonfinite=False)
+            if not math.isfinite(loss.item()) or not math.isfinite(float(norm)):
+                raise DivergedError(
+                    f"training diverged at step {step} of {config.steps}: the loss is {loss.item()}; the checkpoint of "
+                    f"step {_last_saved(folder)} is kept. Lower learning_rate (now {config.learning_rate}) or use "
+                    "precision 32-true, then materialize again"
+                )
+            stepper.step()
+            _follow(average, network, min(config.ema_decay, step / (step + 10)))
+            state.step = step
+
+            if log is not None and (step % config.log_every == 0 or step == config.steps):
+                seconds = max(time.perf_counter() - began, 1e-9)
+                log(step, {
+                    "loss": loss.item(),
+                    "learning_rate": learning_rate(step, config),
+                    "gradient_norm": float(norm),
+                    "images_per_second": (step - images_before) * config.batch_size / seconds,
+                })
+            if folder and fabric.is_global_zero and (step % config.checkpoint_every == 0 or step == config.steps):
+                save(state, folder)
+            if preview is not None and (step % config.preview_every == 0 or step == config.steps):
+                preview(step, generator())
+            if progress is not None:
+                progress(step, config.steps)
+        return generator()
+
+
+class _Draw:
+    """The batch of a step: slices balanced over patients, shifted by whole pixels (no interpolation, no blur)."""
+
+    def __init__(self, patients: list[str], config: GeneratorConfig, seed: int) -> None:
+        names = sorted(set(patients))
+        self.own = [torch.tensor([i for i, patient in enumerate(patients) if patient == name]) for name in names]
+        self.config = config
+        self.seed = seed
+
+    def __call__(self, step: int, images: Tensor, labels: Tensor, levels: Tensor) -> tuple[Tensor, ...]:
+        """Image, labels, level, noise and flow time of the batch."""
+        config = self.config
+        random = torch.Generator().manual_seed(int(np.random.SeedSequence([self.seed, step]).generate_state(1)[0]))
+        who = torch.randint(len(self.own), (config.batch_size,), generator=random).tolist()
+        where = torch.rand(config.batch_size, generator=random).tolist()
+        chosen = torch.stack([self.own[w][int(share * len(self.own[w]))] for w, share in zip(who, where, strict=True)])
+        reach = config.shift_pixels
+        moves = torch.randint(-reach, reach + 1, (config.batch_size, 2), generator=random).tolist()
+        image = torch.stack([_shifted(images[i], move, -1.0) for i, move in zip(chosen, moves, strict=True)])
+        label = torch.stack([_shifted(labels[i], move, 0) for i, move in zip(chosen, moves, strict=True)])
+        noise = torch.randn(image.shape, generator=random)
+        normal = torch.randn(config.batch_size, generator=random)
+        return image, label, levels[chosen], noise, torch.sigmoid(config.time_mean + config.time_deviation * normal)
+
+
+def _shifted(array: Tensor, move: list[int], fill: float) -> Tensor:
+    """The last two axes moved by whole pixels; what enters is `fill`."""
+    down, right = move
+    height, width = array.shape[-2:]
+    moved = torch.full_like(array, fill)
+    moved[..., max(down, 0) : height + min(down, 0), max(right, 0) : width + min(right, 0)] = array[
+        ..., max(-down, 0) : height + min(-down, 0), max(-right, 0) : width + min(-right, 0)
+    ]
+    return moved
+
+
+def learning_rate(step: int, config: GeneratorConfig) -> float:
+    """Linear warm-up, then a cosine down to `final_learning_rate` times the rate. Steps count from 1."""
+    if step <= config.warmup_steps:
+        return config.learning_rate * step / config.warmup_steps
+    share = (step - config.warmup_steps) / max(config.steps - config.warmup_steps, 1)
+    low = config.final_learning_rate
+    return config.learning_rate * (low + (1 - low) * 0.5 * (1 + math.cos(math.pi * share)))
+
+
+@torch.no_grad()
+def _follow(average: FlowUNet, network: FlowUNet, decay: float) -> None:
+    for mean, weight in zip(average.parameters(), network.parameters(), strict=True):
+        mean.lerp_(weight, 1 - decay)
+
+
+def save(state: TrainingState, folder: Path) -> Path:
+    """Write the state as one safetensors file, complete or not at all; older ones but the last two are removed."""
+    tensors = {f"network.{name}": tensor for name, tensor in state.network.state_dict().items()}
+    tensors |= {f"average.{name}": tensor for name, tensor in state.average.state_dict().items()}
+    for index, moments in state.optimiser.state_dict()["state"].items():
+        tensors |= {f"optimiser.{index}.{name}": tensor for name, tensor in moments.items()}
+    folder.mkdir(parents=True, exist_ok=True)
+    target = folder / f"step-{state.step:08d}.safetensors"
+    temporary = target.with_suffix(".tmp")
+    with temporary.open("wb") as handle:
+        handle.write(weights_to_bytes(tensors, {"step": state.step}))
+        handle.flush()
+        os.fsync(handle.fileno())
+    temporary.replace(target)
+    for old in _saved(folder)[:-KEPT_CHECKPOINTS]:
+        old.unlink()
+    return target
+
+
+def resume(state: TrainingState, folder: Path) -> int:
+    """Load the newest readable checkpoint into `state`; returns the steps done, 0 when there is none."""
+    for path in reversed(_saved(folder)):
+        try:
+            tensors, metadata = weights_from_bytes(path.read_bytes())
+        except (SafetensorError, ValueError, KeyError):  # cut off by a crash of the machine: the one before it is used
+            continue
+        state.network.load_state_dict(_part(tensors, "network."))
+        state.average.load_state_dict(_part(tensors, "average."))
+        moments: dict[int, dict[str, Tensor]] = {}
+        for name, tensor in _part(tensors, "optimiser.").items():
+            index, key = name.split(".")
+            moments.setdefault(int(index), {})[key] = tensor
+        groups = state.optimiser.state_dict()["param_groups"]
+        state.optimiser.load_state_dict({"state": moments, "param_groups": groups})
+        state.step = metadata["step"]
+        return state.step
+    return 0
+
+
+def _part(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
+
+
+def _saved(folder: Path) -> list[Path]:
+    return sorted(folder.glob("step-*.safetensors"))
+
+
+def _last_saved(folder: Path | None) -> int:
+    saved = _saved(folder) if folder else []
+    return int(saved[-1].stem.removeprefix("step-")) if saved else 0
+
+
+def _identity(dataset: Dataset, prior: Prior, config: GeneratorConfig, seed: int) -> str:
+    """Name of the folder whose checkpoints continue this very run. Threads and previews change nothing."""
+    free = {"threads", "checkpoint_every", "log_every", "preview_every", "preview_steps", "release_steps"}
+    described = [
+        dataset.fingerprint,
+        hashlib.sha256(prior.to_bytes()).hexdigest(),
+        config.model_dump(mode="json", exclude=free),
+        seed,
+        torch.__version__,
+    ]
+    return hashlib.sha256(json.dumps(described).encode()).hexdigest()[:16]

@@ -1,0 +1,72 @@
+"""The sentences of a figure, from its request: title, warning, caption and provenance line, in both languages."""
+
+from medillus_pipeline.illustration import wording
+from medillus_pipeline.illustration.request import FigureRequest
+from medillus_pipeline.illustration.wording import Bilingual
+
+_PLANES = {
+    frozenset("RLAP"): "axial",
+    frozenset("RLHF"): "coronal",
+    frozenset("APHF"): "sagittal",
+}
+
+
+def title(request: FigureRequest) -> Bilingual:
+    """What is shown: plane, modality and body part."""
+    modality = wording.modality(request.modality)
+    plane = _PLANES.get(frozenset("".join(request.orientation)))
+    part = wording.body_part(request.body_part)
+    en, zh = modality
+    if plane:
+        en = f"{wording.PLANES[plane].en} {en}"
+        zh = f"{wording.PLANES[plane].zh} {zh}" if zh.isascii() else wording.PLANES[plane].zh + zh
+    if part:
+        en, zh = f"{en}, {part.en.lower()}", f"{part.zh} {zh}" if part.zh.isascii() else part.zh + zh
+    return Bilingual(en, zh)
+
+
+def warning(request: FigureRequest) -> Bilingual:
+    """What the picture is and what it must not be used for."""
+    return wording.GENERATED if request.source == "generated" else wording.SCAN[request.labelled_by]
+
+
+def caption(request: FigureRequest, unplaced: int = 0) -> Bilingual:
+    """One paragraph: title, level, window, source, and how many structures have no label at the image."""
+    heading = title(request)
+    window = request.effective_window()
+    center, width = f"{window.center:g}", f"{window.width:g}"
+    frame = wording.WINDOW if request.modality == "CT" else wording.WINDOW_PLAIN
+    parts_en, parts_zh = [heading.en], [heading.zh]
+    if request.level is not None:
+        level = f"{request.level:.0%}"
+        parts_en.append(wording.LEVEL.en.format(level=level))
+        parts_zh.append(wording.LEVEL.zh.format(level=level))
+    parts_en.append(frame.en.format(center=center, width=width))
+    parts_zh.append(frame.zh.format(center=center, width=width))
+    if request.source == "generated":
+        names = {"model": request.model_name or "model", "version": request.model_version, "slice": request.slice_name}
+        origin = Bilingual(*(text.format(**names) for text in wording.MADE_BY))
+    else:
+        origin = Bilingual(*(text.format(slice=request.slice_name) for text in wording.TAKEN_FROM))
+    en, zh = f"{', '.join(parts_en)}. {origin.en}", f"{'，'.join(parts_zh)}。{origin.zh}"
+    if unplaced:
+        en += " " + wording.CROWDED.en.format(count=unplaced)
+        zh += wording.CROWDED.zh.format(count=unplaced)
+    said = warning(request)
+    return Bilingual(f"{en} {said.en}.", f"{zh}{said.zh}。")
+
+
+def provenance(request: FigureRequest, name: str) -> str:
+    """One line that names everything a reader needs to find the figure's origin; hashes shortened."""
+    parts = [f"figure {name}"]
+    if request.model_version is not None:
+        parts.append(f"model {request.model_name or ''} v{request.model_version}".replace("  ", " "))
+    for word, value in (("dataset", request.dataset_fingerprint), ("code", request.code_version)):
+        if value:
+            parts.append(f"{word} {value[:12]}")
+    parts += [f"slice {request.slice_name}", f"patient {request.patient}"]
+    if request.seed is not None:
+        parts.append(f"seed {request.seed}")
+    if request.vocabulary_version:
+        parts.append(f"vocabulary {request.vocabulary_version[:12]}")
+    return " | ".join(parts)

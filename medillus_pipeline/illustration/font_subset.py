@@ -1,0 +1,54 @@
+"""Makes the shipped typeface files from Noto Sans CJK (SIL Open Font License 1.1), as in Debian's fonts-noto-cjk.
+
+    python -m medillus_pipeline.illustration.font_subset [folder with NotoSansCJK-Regular.ttc and -Bold.ttc]
+
+Run it after adding characters to `typefaces/characters.txt`, the vocabulary or `wording.py`. The same sources give the
+same bytes with the same fontTools.
+"""
+
+import sys
+from pathlib import Path
+
+from medillus_pipeline.annotation import vocabulary
+from medillus_pipeline.errors import InputError
+from medillus_pipeline.illustration import fonts, wording
+
+DEBIAN = Path("/usr/share/fonts/opentype/noto")
+SOURCES: dict[fonts.Weight, str] = {"regular": "NotoSansCJK-Regular.ttc", "bold": "NotoSansCJK-Bold.ttc"}
+SIMPLIFIED_CHINESE = 2
+"""Number of the SC face in Debian's collections."""
+
+ALWAYS = "".join(chr(c) for c in (*range(0x20, 0x7F), *range(0xA0, 0x100))) + "–—…"
+
+
+def required() -> set[str]:
+    """Characters that figures of this release need: the vocabulary, the fixed texts, ASCII and Latin-1."""
+    texts = [ALWAYS, *wording.every_text()]
+    for structure in vocabulary.load():
+        texts += [structure.name_en, structure.name_zh, structure.meaning, *structure.synonyms]
+    return set("".join(texts))
+
+
+def build(source: Path, destination: Path) -> None:
+    """Write both weights. The bold one, for titles and names, holds only what `required` says.
+
+    Raises:
+        InputError: the source files are absent or lack a required character.
+    """
+    from fontTools.ttLib import TTFont
+
+    listed = set((fonts.FOLDER / "characters.txt").read_text(encoding="utf-8")) - {"\n"}
+    for weight, name in SOURCES.items():
+        if not (source / name).is_file():
+            raise InputError(f"{name} is not in the folder given: install fonts-noto-cjk or name its folder")
+        with TTFont(source / name, fontNumber=SIMPLIFIED_CHINESE, recalcTimestamp=False) as font:
+            wanted = required() | (listed if weight == "regular" else set())
+            lacking = sorted(f"U+{ord(c):04X}" for c in required() if ord(c) not in font.getBestCmap())
+            if lacking:
+                raise InputError(f"{name} lacks {', '.join(lacking)}, which the vocabulary or wording.py uses")
+            fonts.cut(font, (c for c in wanted if ord(c) in font.getBestCmap()))
+            font.save(destination / fonts.FILES[weight].name)
+
+
+if __name__ == "__main__":
+    build(Path(sys.argv[1]) if len(sys.argv) > 1 else DEBIAN, fonts.FOLDER)

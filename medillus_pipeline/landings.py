@@ -1,0 +1,126 @@
+"""Landing folders and the partition keys that stand for them. Restricted: names of folders may identify people.
+
+A folder is complete when it holds the marker `_READY`. The marker may be empty, or a JSON object with a `label`, which
+then is the partition key. The mapping stands in the vault, one file per folder, so that registering is two listings.
+"""
+
+import json
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, Literal
+
+from medillus_pipeline.dicom.pseudonyms import Pseudonymiser
+from medillus_pipeline.errors import ConfigurationError, InputError
+from medillus_pipeline.phantom.keys import DEMO_KEY
+from medillus_pipeline.tables import LANDINGS, TableStore
+from medillus_pipeline.zones import Zone
+
+Kind = Literal["images", "annotations"]
+READY = "_READY"
+LABEL = re.compile(r"[a-z0-9][a-z0-9-]{2,40}")
+_PREFIX: dict[Kind, str] = {"images": "d", "annotations": "a"}
+_MARKER_LIMIT = 64 * 1024
+
+
+@dataclass(frozen=True)
+class Landing:
+    """A landing folder and the partition key that stands for it on the clean side."""
+
+    key: str
+    kind: Kind
+    folder: str
+    arrived: str
+
+
+def ready_folders(landing: Zone, kind: Kind) -> list[str]:
+    """Names of the folders of this kind that are closed by a marker, sorted."""
+    return [name for name in landing.folders(kind) if landing.exists(f"{kind}/{name}/{READY}")]
+
+
+def register(
+    landing: Zone, vault: Zone, pseudonymiser: Pseudonymiser, kind: Kind, *, now: datetime | None = None
+) -> list[Landing]:
+    """Give a partition key to every closed folder that has none yet; returns the new ones, by key.
+
+    A declared label that is malformed or already taken is not used: the folder then gets a key of its hash.
+    Raises ConfigurationError when real folders arrive while the public key of the demo is in use.
+    """
+    moment = (now or datetime.now(UTC)).astimezone(UTC)
+    known = list(_registered(vault, kind))
+    hashes = {folder_hash for folder_hash, _ in known}
+    keys = {key for _, key in known}
+    new = []
+    store = TableStore(vault)
+    for folder in ready_folders(landing, kind):
+        folder_hash = pseudonymiser.folder(folder)
+        if folder_hash in hashes:
+            continue
+        marker = _marker(landing, kind, folder)
+        if pseudonymiser.key == DEMO_KEY and not marker.get("synthetic"):
+            raise ConfigurationError(
+                "the key in use is the demo's, which is public, and a landing folder does not say that it is synthetic: "
+                "nothing of it was read. Point MEDILLUS_HOME at another folder; a key of its own is made there."
+            )
+        label = marker.get("label")
+        usable = isinstance(label, str) and LABEL.fullmatch(label) and label not in keys
+        key = str(label) if usable else f"{_PREFIX[kind]}-{moment:%Y%m%d}-{folder_hash}"
+        found = Landing(key=key, kind=kind, folder=folder, arrived=moment.isoformat(timespec="seconds"))
+        store.publish(LANDINGS, f"{kind}.{folder_hash}.{key}", LANDINGS.to_arrow([vars(found)]))
+        keys.add(key)
+        hashes.add(folder_hash)
+        new.append(found)
+    return sorted(new, key=lambda item: item.key)
+
+
+def known_keys(vault: Zone, kind: Kind) -> list[str]:
+    """Partition keys that were ever given to folders of this kind, sorted."""
+    return sorted(key for _, key in _registered(vault, kind))
+
+
+def folder_of(vault: Zone, kind: Kind, key: str) -> str:
+    """The landing folder behind a partition key. Raises InputError when the key was never given."""
+    for folder_hash, known in _registered(vault, kind):
+        if known == key:
+            row = TableStore(vault).read(LANDINGS, f"{kind}.{folder_hash}.{key}").to_pylist()[0]
+            return row["folder"]
+    raise InputError(f"no landing folder is registered for partition {key}: let the landing sensor see it first")
+
+
+def mappings(vault: Zone) -> list[Landing]:
+    """Every registered folder with its key. Restricted: for who may read the vault."""
+    rows: Iterable[dict[str, Any]] = TableStore(vault).read_all(LANDINGS).to_pylist()
+    return sorted(
+        (Landing(row["key"], row["kind"], row["folder"], row["arrived"]) for row in rows),
+        key=lambda item: (item.kind, item.key),
+    )
+
+
+def close(landing: Zone, kind: Kind, folder: str, marker: dict[str, Any] | None = None) -> None:
+    """Write the marker that says that a folder is complete."""
+    landing.write(f"{kind}/{folder}/{READY}", json.dumps(marker).encode() if marker else b"")
+
+
+def _registered(vault: Zone, kind: Kind) -> Iterable[tuple[str, str]]:
+    for partition in TableStore(vault).keys(LANDINGS):
+        of_kind, folder_hash, key = partition.split(".", 2)
+        if of_kind == kind:
+            yield folder_hash, key
+
+
+def _marker(landing: Zone, kind: Kind, folder: str) -> dict[str, Any]:
+    """What the marker declares; nothing, when it is empty, too long or no JSON object: a label is an offer."""
+    data = landing.read(f"{kind}/{folder}/{READY}")
+    if not data or len(data) > _MARKER_LIMIT:
+        return {}
+    try:
+        declared = json.loads(data)
+    except (ValueError, RecursionError):
+        return {}
+    return declared if isinstance(declared, dict) else {}
+
+
+def is_synthetic(landing: Zone, vault: Zone, key: str) -> bool:
+    """Whether the delivery behind this key declares itself synthetic."""
+    return bool(_marker(landing, "images", folder_of(vault, "images", key)).get("synthetic"))

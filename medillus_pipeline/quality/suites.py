@@ -1,0 +1,256 @@
+"""What must hold of each table before anyone downstream sees it, one suite a table. Declarative; nothing runs here.
+
+How a table is held to its suite is in `gate.py`. A bound that is a matter of plausibility, not of form, says `mostly`:
+one odd image does not keep a delivery back, a systematic fault (a missing rescale intercept, say) does.
+"""
+
+from medillus_pipeline.quality import derived as d
+from medillus_pipeline.quality.expectations import (
+    ANY_UID,
+    PATIENT,
+    SHA256,
+    TOKEN,
+    UID,
+    Expectation,
+    Suite,
+    among,
+    at_least,
+    between,
+    complete,
+    covers,
+    holds,
+    matches,
+    payload,
+    single,
+    some_rows,
+    unique,
+)
+from medillus_pipeline.tables import ILLUSTRATIONS, INSTANCES, MASKS, SLICES, TRAINING_SLICES, Table
+
+SPLITS = ("train", "judge", "validation", "locked_test")
+SLICE_NAME = r"^s-[0-9a-f]{16}-[0-9]{4,}$"
+ANNOTATOR = r"^a-[0-9a-f]{8}$"
+NAMED = "the name carries the content hash, so a published table never points at something that changes"
+
+
+def _form(table: Table) -> list[Expectation]:
+    """What follows from the table's definition: the key is unique, required columns are filled."""
+    return [
+        unique("the key tells every row from every other", *table.key),
+        *complete(*(column.name for column in table.columns if not column.nullable)),
+    ]
+
+
+instances = Suite(
+    "instances",
+    [
+        some_rows("the delivery holds at least one usable instance; its counts by reason say what became of the files"),
+        *_form(INSTANCES),
+        *matches(UID, "UIDs are pseudonyms", "sop_instance_uid", "series_instance_uid", "study_instance_uid"),
+        *matches(UID, "UIDs are pseudonyms", "frame_of_reference_uid"),
+        *matches(ANY_UID, "a UID of the standard, as in the source", "sop_class_uid", "transfer_syntax_uid"),
+        *matches(PATIENT, "patients are pseudonyms", "patient"),
+        *matches(TOKEN, "the split orders patients by a keyed hash", "split_token"),
+        *matches(r"^[A-Z0-9_ ]{1,16}$", "a code string (PS3.5 6.2)", "modality"),
+        between("rows", 0, 65535, "Rows is an unsigned 16-bit number"),
+        between("columns", 0, 65535, "Columns is an unsigned 16-bit number"),
+        between("frames", 0, 1_000_000, "a plausible number of frames"),
+        holds("all_or_no_pixels", "an instance has rows, columns and frames, or no pixel data at all"),
+        *matches(SHA256, "a SHA-256", "sha256", "pixel_sha256"),
+        *matches(payload(".dcm"), "a payload of the clean zone, never a landing path", "path"),
+        holds("hash_in_path", NAMED),
+        between("bytes", 132, None, "a DICOM file has a preamble and a prefix (PS3.10 7.1)"),
+        single("patients_of_study", "a study belongs to one patient; two mean mixed-up files"),
+        single("studies_of_series", "a series belongs to one study"),
+        single("tokens_of_patient", "a patient has one place in the split"),
+    ],
+    {
+        "all_or_no_pixels": d.all_or_no_pixels,
+        "hash_in_path": d.hash_in_path("path", "sha256"),
+        "patients_of_study": d.distinct("patient", "study_instance_uid"),
+        "studies_of_series": d.distinct("study_instance_uid", "series_instance_uid"),
+        "tokens_of_patient": d.distinct("split_token", "patient"),
+    },
+)
+
+slices = Suite(
+    "slices",
+    [
+        some_rows("the delivery holds at least one displayable frame"),
+        *_form(SLICES),
+        unique("a frame is shown once", "sop_instance_uid", "frame"),
+        *matches(SLICE_NAME, "slice names are derived from pseudonyms", "slice_name"),
+        *matches(UID, "UIDs are pseudonyms", "sop_instance_uid", "series_instance_uid", "study_instance_uid"),
+        *matches(UID, "UIDs are pseudonyms", "frame_of_reference_uid"),
+        *matches(PATIENT, "patients are pseudonyms", "patient"),
+        *matches(TOKEN, "the split orders patients by a keyed hash", "split_token"),
+        between("frame", 1, None, "frames count from 1"),
+        between("ordinal", 0, None, "ordinals count from 0"),
+        between("rows", 1, 65535, "a displayable frame has rows"),
+        between("columns", 1, 65535, "a displayable frame has columns"),
+        holds("instance_known", "every slice comes from a published instance of the delivery"),
+        holds("instance_agrees", "size and patient are those of the instance"),
+        between("pixel_spacing_low", 0.001, 50, "pixel spacing in mm is plausible"),
+        between("pixel_spacing_high", 0.001, 50, "pixel spacing in mm is plausible"),
+        between("pixel_spacing_values", 2, 2, "row spacing and column spacing"),
+        between("position_values", 3, 3, "a position has x, y and z"),
+        between("orientation_error", 0, 0.01, "direction cosines are of unit length and at right angles"),
+        between("ct_slice_spacing", 0.05, 50, "CT slices lie a plausible distance apart, in mm", mostly=0.9),
+        holds("window_complete", "a window has a centre and a width"),
+        holds("ct_windowed", "CT is shown through a window"),
+        between("window_width", 0, None, "a window is wider than nothing", strict=True),
+        at_least("maximum", "minimum", "the greatest value is not below the least"),
+        between("mean_beyond_range", 0, 0.001, "the mean lies between least and greatest value"),
+        between("minimum", -1e12, 1e12, "calibrated values are finite"),
+        between("maximum", -1e12, 1e12, "calibrated values are finite"),
+        between("value_range", 0, None, "images are not constant", mostly=0.75, strict=True),
+        between("ct_minimum", -4096, -1, "HU reach below water; if not, the rescale intercept is lost", mostly=0.75),
+        between("ct_maximum", -1024, 32767, "HU stay within the 16 bits of CT", mostly=0.75),
+        *matches(SHA256, "a SHA-256", "sha256"),
+        *matches(payload(".dcm"), "a payload of the clean zone", "instance_path"),
+        *matches(payload(".png"), "a payload of the clean zone", "path"),
+        holds("hash_in_path", NAMED),
+    ],
+    {
+        "instance_known": d.known("sop_instance_uid", "instances"),
+        "instance_agrees": d.agrees("sop_instance_uid", "instances", "rows", "columns", "patient"),
+        "pixel_spacing_low": d.of_list("pixel_spacing", d.least),
+        "pixel_spacing_high": d.of_list("pixel_spacing", d.greatest),
+        "pixel_spacing_values": d.of_list("pixel_spacing", len),
+        "position_values": d.of_list("position", len),
+        "orientation_error": d.of_list("orientation", d.orientation_error),
+        "ct_slice_spacing": d.when("slice_spacing", "modality", "CT"),
+        "window_complete": d.both_or_neither("window_center", "window_width"),
+        "ct_windowed": d.filled_when("modality", "CT", "window_center", "window_width"),
+        "mean_beyond_range": d.mean_beyond_range,
+        "value_range": d.value_range,
+        "ct_minimum": d.when("minimum", "modality", "CT"),
+        "ct_maximum": d.when("maximum", "modality", "CT"),
+        "hash_in_path": d.hash_in_path("path", "sha256"),
+    },
+    related=("instances",),
+)
+
+masks = Suite(
+    "masks",
+    [
+        some_rows("the batch holds at least one mask; its receipt says what became of every item"),
+        *_form(MASKS),
+        *matches(SLICE_NAME, "slice names are derived from pseudonyms", "slice_name"),
+        *matches(UID, "UIDs are pseudonyms", "sop_instance_uid"),
+        *matches(PATIENT, "patients are pseudonyms", "patient"),
+        *matches(ANNOTATOR, "annotators are pseudonyms", "annotator"),
+        *matches(r"^i-[0-9a-f]{12}$", "items are pseudonyms", "item"),
+        *matches(r"^[a-z_]+$", "a word of the fixed vocabulary", "source_format"),
+        between("revision", 1, None, "revisions count from 1"),
+        between("frame", 1, None, "frames count from 1"),
+        holds("slice_known", "every mask belongs to a published slice"),
+        holds("slice_agrees", "size, instance, frame and patient are those of the slice"),
+        between("label_count", 1, 255, "a mask shows at least one structure"),
+        between("label_low", 1, 255, "vocabulary ids, background left out"),
+        between("label_high", 1, 255, "vocabulary ids fit 8 bits"),
+        holds("labels_ascend", "labels are in order and named once"),
+        holds("areas_match", "every label has an area"),
+        between("area_low", 1, None, "a label that is named covers at least one pixel"),
+        between("covered_share", 0, 1, "labelled pixels fit the slice"),
+        between("overlap_share", 0, 1, "pixels claimed twice fit the slice"),
+        *matches(SHA256, "a SHA-256", "sha256"),
+        *matches(payload(".png"), "a payload of the clean zone", "path"),
+        holds("hash_in_path", NAMED),
+    ],
+    {
+        "slice_known": d.known("slice_name", "slices"),
+        "slice_agrees": d.agrees("slice_name", "slices", "rows", "columns", "sop_instance_uid", "frame", "patient"),
+        "label_count": d.of_list("labels", len),
+        "label_low": d.of_list("labels", d.least),
+        "label_high": d.of_list("labels", d.greatest),
+        "labels_ascend": d.of_list("labels", d.ascending),
+        "areas_match": d.same_length("labels", "areas"),
+        "area_low": d.of_list("areas", d.least),
+        "covered_share": d.covered_share,
+        "overlap_share": d.overlap_share,
+        "hash_in_path": d.hash_in_path("path", "sha256"),
+    },
+    related=("slices",),
+)
+
+training_slices = Suite(
+    "training_slices",
+    [
+        some_rows("there is at least one labelled slice"),
+        *_form(TRAINING_SLICES),
+        between("row_offset", 0, 0, "rows count from 0 without a gap, as the packed arrays do"),
+        unique("a slice is packed once for each annotator", "slice_name", "annotator"),
+        *matches(SLICE_NAME, "slice names are derived from pseudonyms", "slice_name"),
+        *matches(PATIENT, "patients are pseudonyms", "patient"),
+        *matches(UID, "UIDs are pseudonyms", "series_instance_uid"),
+        *matches(ANNOTATOR, "annotators are pseudonyms", "annotator"),
+        among("split", SPLITS, "one of the four splits"),
+        covers("split", SPLITS, "every split has slices; otherwise nothing can be trained, judged or tested"),
+        single("splits_of_patient", "a patient is in one split only, or figures measure memory"),
+        single("splits_of_values", "the same image is in one split only, whatever patient it claims"),
+        single("patients_of_series", "a series belongs to one patient"),
+        between("level", 0, 1, "a share of the way along the body axis"),
+        between("pixel_area", 0.01, 400, "a pixel of the canonical frame has a plausible area, in mm²"),
+        between("axis_agreement", 0.7, 1.001, "columns run to the patient's left and rows to the back"),
+        between("label_count", 1, 255, "a training slice shows at least one structure"),
+        between("label_low", 1, 255, "vocabulary ids, background left out"),
+        between("label_high", 1, 255, "vocabulary ids fit 8 bits"),
+        holds("labels_ascend", "labels are in order and named once"),
+        between("body_fraction", 0.005, 1, "the body is in the frame", mostly=0.95),
+        between("ct_mean", -900, 1500, "mean HU inside the body is that of a body", mostly=0.95),
+        *matches(SHA256, "a SHA-256", "source_value_sha256"),
+    ],
+    {
+        "row_offset": d.row_offset,
+        "splits_of_patient": d.distinct("split", "patient"),
+        "splits_of_values": d.distinct("split", "source_value_sha256"),
+        "patients_of_series": d.distinct("patient", "series_instance_uid"),
+        "pixel_area": d.of_list("affine", d.pixel_area),
+        "axis_agreement": d.of_list("affine", d.axis_agreement),
+        "label_count": d.of_list("labels", len),
+        "label_low": d.of_list("labels", d.least),
+        "label_high": d.of_list("labels", d.greatest),
+        "labels_ascend": d.of_list("labels", d.ascending),
+        "ct_mean": d.when("mean", "modality", "CT"),
+    },
+)
+
+illustrations = Suite(
+    "illustrations",
+    [
+        some_rows("there is at least one figure"),
+        *_form(ILLUSTRATIONS),
+        *matches(r"^f-[0-9a-f]{12}$", "figure names are hashes", "figure"),
+        among("source", ("generated", "scan"), "made by the champion, or a labelled real slice"),
+        *matches(SLICE_NAME, "slice names are derived from pseudonyms", "slice_name"),
+        *matches(PATIENT, "patients are pseudonyms", "patient"),
+        among("split", SPLITS, "one of the four splits"),
+        between("locked_test_shown", 0, 0, "masks of the locked test are never illustrated"),
+        between("label_count", 1, 255, "a figure labels at least one structure"),
+        between("label_low", 1, 255, "vocabulary ids, background left out"),
+        between("label_high", 1, 255, "vocabulary ids fit 8 bits"),
+        holds("confidences_match", "every label has a confidence"),
+        between("confidence_faults", 0, 0, "confidences are from 0 to 1, or unknown"),
+        holds("provenance_complete", "a generated figure names seed, model version, dataset and split"),
+        *matches(payload(".svg"), "a payload of the clean zone", "svg_path"),
+        *matches(payload(".png"), "a payload of the clean zone", "png_path"),
+        *matches(payload(".json"), "a payload of the clean zone", "sidecar_path"),
+        *matches(SHA256, "a SHA-256", "sha256"),
+        holds("hash_in_path", NAMED),
+    ],
+    {
+        "locked_test_shown": d.locked_test_shown,
+        "label_count": d.of_list("labels", len),
+        "label_low": d.of_list("labels", d.least),
+        "label_high": d.of_list("labels", d.greatest),
+        "confidences_match": d.same_length("labels", "confidences"),
+        "confidence_faults": d.of_list("confidences", d.outside_unit),
+        "provenance_complete": d.filled_when(
+            "source", "generated", "seed", "model_version", "dataset_fingerprint", "split"
+        ),
+        "hash_in_path": d.hash_in_path("svg_path", "sha256"),
+    },
+)
+
+SUITES = {suite.name: suite for suite in (instances, slices, masks, training_slices, illustrations)}

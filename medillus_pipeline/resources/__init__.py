@@ -1,0 +1,1 @@
+"""Dagster resources: the zones, MLflow, and how much of the machine a step may use."""

@@ -1,0 +1,343 @@
+"""The tables: their columns (name, type, meaning, key) and the partitioned Parquet store that holds them.
+
+One file per partition, `tables/<table>/partition=<key>/part-0.parquet`, published in one atomic act. The columns are
+plain Python, so that the asset graph can show a table's schema without loading pyarrow; pyarrow is imported where a
+table is really built or read. What must hold of the values is not here: see `quality/suites.py`.
+"""
+
+import hashlib
+import io
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from medillus_pipeline.errors import StoreError
+from medillus_pipeline.zones import Zone
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column: its Arrow type by alias (`string`, `int32`, `list<double>` …), its meaning, whether it may be null."""
+
+    name: str
+    type: str
+    description: str
+    nullable: bool = False
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table's name, meaning, columns and the columns that identify a row."""
+
+    name: str
+    description: str
+    columns: tuple[Column, ...]
+    key: tuple[str, ...]
+
+    def arrow_schema(self) -> "pa.Schema":
+        """The pyarrow schema, with descriptions as field metadata."""
+        import pyarrow as pa
+
+        return pa.schema(
+            [
+                pa.field(c.name, _arrow_type(c.type), nullable=c.nullable, metadata={"description": c.description})
+                for c in self.columns
+            ],
+            metadata={"table": self.name},
+        )
+
+    def to_arrow(self, rows: Sequence[Mapping[str, Any]]) -> "pa.Table":
+        """Rows (dictionaries with every column) as a pyarrow table, sorted by the key.
+
+        Raises ValueError when a row lacks a column, has one too many, or holds null where none may stand.
+        """
+        import pyarrow as pa
+
+        names = [column.name for column in self.columns]
+        for row in rows:
+            if set(row) != set(names):
+                odd = sorted(set(row) ^ set(names))
+                raise ValueError(f"a row of table {self.name} has missing or unknown columns: {odd}")
+        ordered = sorted(rows, key=lambda row: tuple("" if row[k] is None else row[k] for k in self.key))
+        table = pa.Table.from_pylist([{name: row[name] for name in names} for row in ordered], self.arrow_schema())
+        for column in self.columns:
+            if not column.nullable and table.column(column.name).null_count:
+                raise ValueError(f"column {column.name} of table {self.name} holds nulls")
+        return table
+
+
+def _arrow_type(alias: str) -> "pa.DataType":
+    import pyarrow as pa
+
+    if alias.startswith("list<"):
+        return pa.list_(_arrow_type(alias[5:-1]))
+    return pa.type_for_alias(alias)
+
+
+INSTANCES = Table(
+    "instances",
+    "De-identified DICOM instances, one row each.",
+    (
+        Column("sop_instance_uid", "string", "pseudonymous SOP Instance UID (2.25.…)"),
+        Column("sop_class_uid", "string", "SOP Class UID, as in the source"),
+        Column("series_instance_uid", "string", "pseudonymous Series Instance UID"),
+        Column("study_instance_uid", "string", "pseudonymous Study Instance UID"),
+        Column("frame_of_reference_uid", "string", "pseudonymous Frame of Reference UID", True),
+        Column("patient", "string", "patient pseudonym, p-<16 hex>"),
+        Column("split_token", "string", "keyed hash that the frozen split orders patients by; survives key rotation"),
+        Column("modality", "string", "DICOM Modality, upper case"),
+        Column("body_part", "string", "BodyPartExamined, upper case", True),
+        Column("rows", "int32", "rows of a frame in pixels; 0 without pixel data"),
+        Column("columns", "int32", "columns of a frame in pixels; 0 without pixel data"),
+        Column("frames", "int32", "number of frames; 0 without pixel data"),
+        Column("transfer_syntax_uid", "string", "transfer syntax of the stored object"),
+        Column("pixel_sha256", "string", "SHA-256 of the encoded pixel data as stored", True),
+        Column("path", "string", "payload path of the de-identified DICOM file in the clean zone"),
+        Column("sha256", "string", "SHA-256 of the de-identified file"),
+        Column("bytes", "int64", "size of the de-identified file"),
+    ),
+    ("sop_instance_uid",),
+)
+
+SLICES = Table(
+    "slices",
+    "Displayable 2D frames as windowed 8-bit PNGs, with their geometry.",
+    (
+        Column("slice_name", "string", "unique name, s-<16 hex of the SOP Instance UID's hash>-<frame, 4 digits>"),
+        Column("sop_instance_uid", "string", "pseudonymous SOP Instance UID"),
+        Column("frame", "int32", "frame number, from 1"),
+        Column("series_instance_uid", "string", "pseudonymous Series Instance UID"),
+        Column("study_instance_uid", "string", "pseudonymous Study Instance UID"),
+        Column("frame_of_reference_uid", "string", "pseudonymous Frame of Reference UID", True),
+        Column("patient", "string", "patient pseudonym"),
+        Column("split_token", "string", "as in instances"),
+        Column("modality", "string", "DICOM Modality"),
+        Column("body_part", "string", "BodyPartExamined", True),
+        Column("ordinal", "int32", "position in the series along the slice normal, from 0"),
+        Column("rows", "int32", "height in pixels"),
+        Column("columns", "int32", "width in pixels"),
+        Column("pixel_spacing", "list<double>", "row spacing, column spacing in mm (PS3.3 10.7.1.3)", True),
+        Column("position", "list<double>", "ImagePositionPatient x, y, z in mm, LPS", True),
+        Column("orientation", "list<double>", "ImageOrientationPatient, six direction cosines", True),
+        Column("slice_spacing", "double", "median distance to the neighbours along the normal in mm", True),
+        Column("window", "string", "preset or rule that made the PNG, for example soft-tissue"),
+        Column("window_center", "double", "window centre in output units of the Modality LUT (HU for CT)", True),
+        Column("window_width", "double", "window width in the same units", True),
+        Column("minimum", "double", "least calibrated value of the frame, padding left out"),
+        Column("maximum", "double", "greatest calibrated value of the frame, padding left out"),
+        Column("mean", "double", "mean calibrated value of the frame, padding left out"),
+        Column("instance_path", "string", "payload path of the DICOM instance"),
+        Column("path", "string", "payload path of the PNG"),
+        Column("sha256", "string", "SHA-256 of the PNG"),
+    ),
+    ("slice_name",),
+)
+
+MASKS = Table(
+    "masks",
+    "Label maps, one row per (instance, frame, annotator, revision).",
+    (
+        Column("slice_name", "string", "the slice that the mask belongs to"),
+        Column("sop_instance_uid", "string", "pseudonymous SOP Instance UID"),
+        Column("frame", "int32", "frame number, from 1"),
+        Column("patient", "string", "patient pseudonym"),
+        Column("annotator", "string", "annotator pseudonym, a-<8 hex>"),
+        Column("revision", "int32", "revision by that annotator, from 1; the greatest is in force"),
+        Column("source_format", "string", "labelme, rtstruct, nifti …"),
+        Column("item", "string", "the submitted item it came from, as in mask_items"),
+        Column("rows", "int32", "height in pixels, equal to the slice's"),
+        Column("columns", "int32", "width in pixels, equal to the slice's"),
+        Column("labels", "list<int32>", "vocabulary ids present, ascending, without background"),
+        Column("areas", "list<int32>", "pixels of each of them"),
+        Column("overlap_pixels", "int32", "pixels claimed by more than one structure, resolved by priority"),
+        Column("path", "string", "payload path of the label PNG (8 bit, palette, value = vocabulary id)"),
+        Column("sha256", "string", "SHA-256 of the label PNG"),
+    ),
+    ("slice_name", "annotator", "revision"),
+)
+
+MASK_ITEMS = Table(
+    "mask_items",
+    "The receipt: what became of every item that was submitted in an annotation batch.",
+    (
+        Column("item", "string", "pseudonym of the submitted file, i-<12 hex>; the vault's ledger maps it"),
+        Column("structure", "string", "structure key the line is about, or * for the whole item"),
+        Column("source_format", "string", "labelme, rtstruct, nifti, or unknown"),
+        Column("outcome", "string", "accepted, pending or refused"),
+        Column("reason", "string", "from the fixed vocabulary of annotation/outcomes.py; empty when accepted"),
+        Column("slices", "int32", "number of slices concerned"),
+    ),
+    ("item", "structure", "outcome", "reason"),
+)
+
+LEDGER = Table(
+    "ledger",
+    "Restricted. One row per delivered file or archive member, and what became of it.",
+    (
+        Column("source", "string", "path inside the landing folder"),
+        Column("member", "string", "path inside the archive, or empty"),
+        Column("sha256", "string", "SHA-256 of the bytes as delivered"),
+        Column("bytes", "int64", "size as delivered"),
+        Column("outcome", "string", "published, duplicate, conflict, annotation, directory, not_dicom, quarantined"),
+        Column("reason", "string", "from the fixed vocabulary; empty when published"),
+        Column("pseudonym", "string", "pseudonymous SOP Instance UID or item pseudonym it became", True),
+    ),
+    ("source", "member"),
+)
+
+LANDINGS = Table(
+    "landings",
+    "Restricted. Which landing folder a partition key stands for; one partition file per key.",
+    (
+        Column("key", "string", "partition key"),
+        Column("kind", "string", "images or annotations"),
+        Column("folder", "string", "folder name in landing (may identify)"),
+        Column("arrived", "string", "ISO 8601 time at which the marker was first seen, UTC"),
+    ),
+    ("key",),
+)
+
+PATIENT_SPLITS = Table(
+    "patient_splits",
+    "The frozen split, append-only; one partition file per round of assignment.",
+    (
+        Column("split_token", "string", "keyed hash of the patient, from instances"),
+        Column("split", "string", "train, judge, validation or locked_test"),
+        Column("round", "int32", "round of assignment, from 1"),
+    ),
+    ("split_token",),
+)
+
+TRAINING_SLICES = Table(
+    "training_slices",
+    "Index of a dataset snapshot; row i describes values[i] and labels[i] of its arrays.",
+    (
+        Column("row", "int32", "position in the packed arrays, from 0"),
+        Column("slice_name", "string", "the slice it came from"),
+        Column("patient", "string", "patient pseudonym"),
+        Column("split", "string", "train, judge, validation or locked_test"),
+        Column("series_instance_uid", "string", "pseudonymous Series Instance UID"),
+        Column("annotator", "string", "annotator pseudonym of the mask"),
+        Column("modality", "string", "DICOM Modality"),
+        Column("body_part", "string", "BodyPartExamined", True),
+        Column("level", "double", "normalised position along the body axis in the series, 0 feet to 1 head"),
+        Column("affine", "list<double>", "4x4 row-major: (column, row, 0, 1) of the canonical frame to LPS mm"),
+        Column("labels", "list<int32>", "vocabulary ids present after resampling"),
+        Column("body_fraction", "double", "share of the frame inside the body, 0 to 1"),
+        Column("mean", "double", "mean calibrated value inside the body"),
+        Column("source_value_sha256", "string", "SHA-256 of the packed values of this row"),
+    ),
+    ("row",),
+)
+
+ILLUSTRATIONS = Table(
+    "illustrations",
+    "Labelled figures made by the champion, or labelled real slices where no model can be trained yet.",
+    (
+        Column("figure", "string", "figure name, f-<12 hex>"),
+        Column("source", "string", "generated or scan"),
+        Column("slice_name", "string", "slice whose mask conditioned the figure"),
+        Column("patient", "string", "patient pseudonym of that mask"),
+        Column("split", "string", "split of that patient; never locked_test for a generated figure", True),
+        Column("labels", "list<int32>", "vocabulary ids labelled in the figure"),
+        Column("confidences", "list<double>", "per label, 0 to 1; NaN where there is no segmenter"),
+        Column("seed", "int64", "seed of the generated image", True),
+        Column("model_version", "string", "MLflow version of the generator", True),
+        Column("dataset_fingerprint", "string", "fingerprint of the dataset snapshot", True),
+        Column("svg_path", "string", "payload path of the SVG"),
+        Column("png_path", "string", "payload path of the PNG"),
+        Column("sidecar_path", "string", "payload path of the JSON provenance"),
+        Column("sha256", "string", "SHA-256 of the SVG"),
+    ),
+    ("figure",),
+)
+
+TABLES = (
+    INSTANCES,
+    SLICES,
+    MASKS,
+    MASK_ITEMS,
+    LEDGER,
+    LANDINGS,
+    PATIENT_SPLITS,
+    TRAINING_SLICES,
+    ILLUSTRATIONS,
+)
+
+
+def to_parquet(table: "pa.Table") -> bytes:
+    """The table as Parquet bytes; the same table gives the same bytes."""
+    import pyarrow.parquet as pq
+
+    sink = io.BytesIO()
+    pq.write_table(table, sink, compression="zstd")
+    return sink.getvalue()
+
+
+def from_parquet(data: bytes) -> "pa.Table":
+    """The inverse of `to_parquet`."""
+    import pyarrow.parquet as pq
+
+    return pq.read_table(io.BytesIO(data))
+
+
+class TableStore:
+    """The tables of one zone. Publishing replaces a partition's file in one atomic act."""
+
+    def __init__(self, zone: Zone) -> None:
+        self.zone = zone
+
+    def path(self, table: Table, key: str) -> str:
+        """Where the partition's file stands."""
+        return f"tables/{table.name}/partition={key}/part-0.parquet"
+
+    def publish(self, table: Table, key: str, data: "pa.Table") -> str:
+        """Make `data` the partition's content; returns its data version (SHA-256 of the Parquet bytes).
+
+        An unchanged partition is not written again.
+        """
+        encoded = to_parquet(data)
+        version = hashlib.sha256(encoded).hexdigest()
+        path = self.path(table, key)
+        if not (self.zone.exists(path) and self.zone.read(path) == encoded):
+            self.zone.write(path, encoded)
+        return version
+
+    def keys(self, table: Table) -> list[str]:
+        """Partitions that are published, sorted."""
+        folders = self.zone.folders(f"tables/{table.name}")
+        return [name.removeprefix("partition=") for name in folders if name.startswith("partition=")]
+
+    def read(self, table: Table, key: str) -> "pa.Table":
+        """One partition. Raises FileNotFoundError when it was never published."""
+        return self._checked(table, self.zone.read(self.path(table, key)))
+
+    def version(self, table: Table, key: str) -> str | None:
+        """Data version of a published partition, None when it was never published."""
+        try:
+            return hashlib.sha256(self.zone.read(self.path(table, key))).hexdigest()
+        except FileNotFoundError:
+            return None
+
+    def read_all(self, table: Table, keys: Iterable[str] | None = None) -> "pa.Table":
+        """All partitions (or those named) as one table with one column more, `partition`; empty when there are none."""
+        import pyarrow as pa
+
+        parts = []
+        for key in self.keys(table) if keys is None else keys:
+            part = self.read(table, key)
+            parts.append(part.append_column("partition", pa.array([key] * part.num_rows, pa.string())))
+        schema = table.arrow_schema().append(pa.field("partition", pa.string()))
+        return pa.concat_tables([p.cast(schema) for p in parts]) if parts else schema.empty_table()
+
+    def _checked(self, table: Table, data: bytes) -> "pa.Table":
+        read = from_parquet(data)
+        if read.schema.names != [column.name for column in table.columns]:
+            raise StoreError(
+                f"the stored table {table.name} has other columns than this release expects: "
+                "it was written by another release; materialize the partition again"
+            )
+        return read

@@ -1,0 +1,182 @@
+"""A zone: one root URL (`file://` or `s3://`) behind fsspec, the same code path for both.
+
+Writes are atomic: a reader sees the whole object or none. Payloads are immutable and named by their content hash, so
+writing one again is harmless and a published table never points at something that changes.
+"""
+
+import errno
+import hashlib
+import os
+import secrets
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any
+from urllib.parse import urlparse
+
+from medillus_pipeline.errors import ConfigurationError, StoreError
+
+
+@dataclass(frozen=True)
+class Payload:
+    """An immutable object: its path inside the zone, SHA-256 (hex) of its bytes, and its size in bytes."""
+
+    path: str
+    sha256: str
+    bytes: int
+
+
+class Zone:
+    """A root URL and what may be done under it. Paths are relative, POSIX style, and cannot leave the root.
+
+    Instances are cheap, hold no open connection until first use, and can be sent to a worker process.
+    """
+
+    def __init__(self, url: str, cache: str | Path | None = None) -> None:
+        scheme = urlparse(url).scheme
+        if scheme not in ("file", "s3"):
+            raise ConfigurationError(f"zone URL must start with file:// or s3://, not {scheme or 'a bare path'!r}")
+        self.url = url.rstrip("/")
+        self.cache = str(cache) if cache is not None else None
+        self._fs: Any = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"url": self.url, "cache": self.cache, "_fs": None}
+
+    def __repr__(self) -> str:
+        return f"Zone({self.url!r})"
+
+    @property
+    def is_local(self) -> bool:
+        """True where paths of the zone are files of this machine."""
+        return self.url.startswith("file://")
+
+    @property
+    def fs(self) -> Any:
+        """The fsspec filesystem, opened at first use (listings are never cached: another process may write)."""
+        if self._fs is None:
+            import fsspec
+
+            scheme = urlparse(self.url).scheme
+            options = {} if scheme == "file" else {"use_listings_cache": False, "skip_instance_cache": True}
+            self._fs = fsspec.filesystem(scheme, **options)
+        return self._fs
+
+    def full(self, path: str) -> str:
+        """The path as the filesystem wants it. Raises ValueError for an absolute path or one that climbs out."""
+        pure = PurePosixPath(path)
+        if pure.is_absolute() or ".." in pure.parts:
+            raise ValueError("a path inside a zone is relative and has no '..'")
+        root = urlparse(self.url)
+        base = root.path if root.scheme == "file" else root.netloc + root.path
+        return f"{base.rstrip('/')}/{pure}" if path else base.rstrip("/")
+
+    def write(self, path: str, data: bytes) -> None:
+        """Publish `data` at `path` in one atomic act. Raises StoreError when the store is full or unwritable."""
+        target = self.full(path)
+        try:
+            if self.is_local:
+                _write_local(Path(target), data)
+            else:
+                self.fs.pipe_file(target, data)
+        except OSError as error:
+            raise StoreError(_explain(error, self.url)) from error
+
+    def read(self, path: str) -> bytes:
+        """All bytes of an object. Raises FileNotFoundError, or StoreError when the store does not answer."""
+        try:
+            if self.is_local:
+                return Path(self.full(path)).read_bytes()
+            return self.fs.cat_file(self.full(path))
+        except FileNotFoundError:
+            raise
+        except OSError as error:
+            raise StoreError(_explain(error, self.url)) from error
+
+    def exists(self, path: str) -> bool:
+        """Whether an object (or, locally, a folder) stands at `path`."""
+        return bool(self.fs.exists(self.full(path)))
+
+    def remove(self, path: str) -> None:
+        """Remove one object; a missing one is not an error."""
+        try:
+            self.fs.rm_file(self.full(path))
+        except FileNotFoundError:
+            return
+
+    def folders(self, path: str = "") -> list[str]:
+        """Names of the folders directly under `path`, sorted; empty when `path` does not exist."""
+        return sorted(name for name, kind in self._listing(path) if kind == "directory")
+
+    def files(self, path: str = "") -> list[str]:
+        """Paths (relative to the zone) of all objects below `path`, at any depth, sorted.
+
+        Links are not followed out of the zone: a link that leads elsewhere is left out.
+        """
+        root = self.full(path)
+        if self.is_local:
+            base = Path(self.full("")).resolve()
+            start = Path(root)
+            found = [Path(folder) / name for folder, _, names in os.walk(start) for name in names]
+            return sorted(
+                (PurePosixPath(path) / file.relative_to(start).as_posix()).as_posix()
+                for file in found
+                if not file.is_symlink() or file.resolve().is_relative_to(base)
+            )
+        prefix = self.full("") + "/"
+        try:
+            return sorted(found.removeprefix(prefix) for found in self.fs.find(root) if not found.endswith("/"))
+        except FileNotFoundError:
+            return []
+
+    def put(self, folder: str, data: bytes, suffix: str) -> Payload:
+        """Store an immutable payload under `folder`, named by its SHA-256; written only if it is not there yet."""
+        digest = hashlib.sha256(data).hexdigest()
+        path = f"{folder}/{digest[:2]}/{digest}{suffix}"
+        if not self.exists(path):
+            self.write(path, data)
+        return Payload(path=path, sha256=digest, bytes=len(data))
+
+    def local(self, path: str) -> Path:
+        """A file of this machine with the object's bytes: the object itself, or a copy in the cache folder.
+
+        Only for immutable payloads: a cached copy is taken as it is.
+        """
+        if self.is_local:
+            return Path(self.full(path))
+        if self.cache is None:
+            raise ConfigurationError("this zone is remote and has no cache folder: set MEDILLUS_CACHE")
+        copy = Path(self.cache) / hashlib.sha256(self.url.encode()).hexdigest()[:12] / path
+        if not copy.exists():
+            _write_local(copy, self.read(path))
+        return copy
+
+    def _listing(self, path: str) -> list[tuple[str, str]]:
+        try:
+            entries = self.fs.ls(self.full(path), detail=True)
+        except FileNotFoundError:
+            return []
+        return [(entry["name"].rstrip("/").rsplit("/", 1)[-1], entry["type"]) for entry in entries]
+
+
+def _write_local(target: Path, data: bytes) -> None:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    temporary = target.with_name(f".{target.name[:80]}.{secrets.token_hex(4)}.tmp")
+    try:
+        with open(temporary, "wb") as handle:
+            handle.write(data)
+            handle.flush()
+            os.fsync(handle.fileno())
+        os.replace(temporary, target)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _explain(error: OSError, url: str) -> str:
+    reason = {
+        errno.ENOSPC: "the disk is full: free space, then run again",
+        errno.EDQUOT: "the disk quota is used up: free space, then run again",
+        errno.EACCES: "no permission to write or read there: check the owner and mode of the folder",
+        errno.EPERM: "no permission to write or read there: check the owner and mode of the folder",
+        errno.EROFS: "the file system is mounted read-only",
+    }.get(error.errno or 0, f"{type(error).__name__}: check that the store is reachable and its credentials are valid")
+    return f"the store {urlparse(url).scheme}:// of this zone cannot be used: {reason}. What was published before is untouched."

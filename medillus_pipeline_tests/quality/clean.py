@@ -1,0 +1,173 @@
+"""Clean frames for every suite, as the assets hand them over: made of rows, through the table's own Arrow schema."""
+
+import hashlib
+from typing import Any
+
+import pandas as pd
+
+from medillus_pipeline.dicom.pseudonyms import Pseudonymiser, slice_name
+from medillus_pipeline.tables import ILLUSTRATIONS, INSTANCES, MASKS, SLICES, TRAINING_SLICES, Table
+
+PSEUDONYMISER = Pseudonymiser(key=bytes(32), split_salt=bytes(32))
+PATIENTS = ("one", "two", "three", "four")
+SLICES_OF_EACH = 2
+SPLITS = ("train", "judge", "validation", "locked_test")
+AFFINE = [1.6, 0, 0, -200, 0, 1.6, 0, -200, 0, 0, 6, 40, 0, 0, 0, 1]
+
+
+def digest(*words: object) -> str:
+    return hashlib.sha256("/".join(map(str, words)).encode()).hexdigest()
+
+
+def path(folder: str, sha256: str, suffix: str) -> str:
+    return f"{folder}/{sha256[:2]}/{sha256}{suffix}"
+
+
+def _each() -> list[tuple[str, int, str]]:
+    return [(p, n, PSEUDONYMISER.uid(f"{p}.{n}")) for p in PATIENTS for n in range(SLICES_OF_EACH)]
+
+
+def _identity(patient: str) -> dict[str, Any]:
+    return {
+        "series_instance_uid": PSEUDONYMISER.uid(f"series {patient}"),
+        "study_instance_uid": PSEUDONYMISER.uid(f"study {patient}"),
+        "frame_of_reference_uid": PSEUDONYMISER.uid(f"frame {patient}"),
+        "patient": PSEUDONYMISER.patient(patient),
+        "split_token": PSEUDONYMISER.split_token(patient),
+        "modality": "CT",
+        "body_part": None,
+    }
+
+
+def instances() -> list[dict[str, Any]]:
+    return [
+        {
+            "sop_instance_uid": uid,
+            "sop_class_uid": "1.2.840.10008.5.1.4.1.1.2",
+            **_identity(patient),
+            "rows": 64,
+            "columns": 48,
+            "frames": 1,
+            "transfer_syntax_uid": "1.2.840.10008.1.2.1",
+            "pixel_sha256": digest("pixels", uid),
+            "path": path("instances", digest("file", uid), ".dcm"),
+            "sha256": digest("file", uid),
+            "bytes": 6500,
+        }
+        for patient, _, uid in _each()
+    ]
+
+
+def slices() -> list[dict[str, Any]]:
+    return [
+        {
+            "slice_name": slice_name(uid, 1),
+            "sop_instance_uid": uid,
+            "frame": 1,
+            **_identity(patient),
+            "ordinal": number,
+            "rows": 64,
+            "columns": 48,
+            "pixel_spacing": [1.6, 1.6],
+            "position": [-50.0, -40.0, 6.0 * number],
+            "orientation": [1.0, 0.0, 0.0, 0.0, 1.0, 0.0],
+            "slice_spacing": 6.0,
+            "window": "soft-tissue",
+            "window_center": 50.0,
+            "window_width": 350.0,
+            "minimum": -1000.0,
+            "maximum": 900.0,
+            "mean": -200.0,
+            "instance_path": path("instances", digest("file", uid), ".dcm"),
+            "path": path("slices", digest("png", uid), ".png"),
+            "sha256": digest("png", uid),
+        }
+        for patient, number, uid in _each()
+    ]
+
+
+def masks() -> list[dict[str, Any]]:
+    return [
+        {
+            "slice_name": slice_name(uid, 1),
+            "sop_instance_uid": uid,
+            "frame": 1,
+            "patient": PSEUDONYMISER.patient(patient),
+            "annotator": PSEUDONYMISER.annotator("reader"),
+            "revision": 1,
+            "source_format": "labelme",
+            "item": PSEUDONYMISER.item(digest(uid), "file"),
+            "rows": 64,
+            "columns": 48,
+            "labels": [1, 5],
+            "areas": [900, 30],
+            "overlap_pixels": 3,
+            "path": path("masks", digest("mask", uid), ".png"),
+            "sha256": digest("mask", uid),
+        }
+        for patient, _, uid in _each()
+    ]
+
+
+def training_slices() -> list[dict[str, Any]]:
+    return [
+        {
+            "row": row,
+            "slice_name": slice_name(uid, 1),
+            "patient": PSEUDONYMISER.patient(patient),
+            "split": SPLITS[PATIENTS.index(patient)],
+            "series_instance_uid": PSEUDONYMISER.uid(f"series {patient}"),
+            "annotator": PSEUDONYMISER.annotator("reader"),
+            "modality": "CT",
+            "body_part": None,
+            "level": number / SLICES_OF_EACH,
+            "affine": [float(value) for value in AFFINE],
+            "labels": [1, 5],
+            "body_fraction": 0.4,
+            "mean": 20.0,
+            "source_value_sha256": digest("values", uid),
+        }
+        for row, (patient, number, uid) in enumerate(_each())
+    ]
+
+
+def illustrations() -> list[dict[str, Any]]:
+    return [
+        {
+            "figure": f"f-{digest(uid)[:12]}",
+            "source": "generated" if number else "scan",
+            "slice_name": slice_name(uid, 1),
+            "patient": PSEUDONYMISER.patient(patient),
+            "split": "validation" if number else None,
+            "labels": [1, 5],
+            "confidences": [0.9, float("nan")],
+            "seed": 7 if number else None,
+            "model_version": "3" if number else None,
+            "dataset_fingerprint": digest("dataset") if number else None,
+            "svg_path": path("illustrations", digest("svg", uid), ".svg"),
+            "png_path": path("illustrations", digest("picture", uid), ".png"),
+            "sidecar_path": path("illustrations", digest("sidecar", uid), ".json"),
+            "sha256": digest("svg", uid),
+        }
+        for patient, number, uid in _each()
+    ]
+
+
+_TABLES: dict[str, tuple[Table, Any]] = {
+    "instances": (INSTANCES, instances),
+    "slices": (SLICES, slices),
+    "masks": (MASKS, masks),
+    "training_slices": (TRAINING_SLICES, training_slices),
+    "illustrations": (ILLUSTRATIONS, illustrations),
+}
+
+
+def frame(name: str) -> pd.DataFrame:
+    """A clean frame of eight rows."""
+    table, rows = _TABLES[name]
+    return table.to_arrow(rows()).to_pandas()
+
+
+def related() -> dict[str, pd.DataFrame]:
+    """The frames that suites compare with."""
+    return {"instances": frame("instances"), "slices": frame("slices")}
