@@ -9,6 +9,7 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any, Literal
 
 from medillus_pipeline.dicom.pseudonyms import Pseudonymiser
@@ -124,3 +125,27 @@ def _marker(landing: Zone, kind: Kind, folder: str) -> dict[str, Any]:
 def is_synthetic(landing: Zone, vault: Zone, key: str) -> bool:
     """Whether the delivery behind this key declares itself synthetic."""
     return bool(_marker(landing, "images", folder_of(vault, "images", key)).get("synthetic"))
+
+
+def land_folder(
+    landing: Zone, kind: Kind, source: Path, *, name: str, label: str | None = None, synthetic: bool = False
+) -> int:
+    """Copy all files below `source` into `landing/<kind>/<name>` and close it; returns the number of files.
+
+    Raises InputError when there is nothing to copy, or a closed folder of that name is already there.
+    """
+    if not source.is_dir():
+        raise InputError("the folder to land does not exist, or is a file: name a folder")
+    if "/" in name or name in ("", ".", ".."):
+        raise InputError("the name of a landing folder is a single path component")
+    if label is not None and not LABEL.fullmatch(label):
+        raise InputError("a label has 3 to 41 of the characters a-z, 0-9 and -, and begins with a letter or digit")
+    if landing.exists(f"{kind}/{name}/{READY}"):
+        raise InputError("a closed folder of that name is already in landing: give another --name")
+    files = sorted(path for path in source.rglob("*") if path.is_file() and path.name != READY)
+    if not files:
+        raise InputError("the folder to land holds no file")
+    for path in files:
+        landing.write(f"{kind}/{name}/{path.relative_to(source).as_posix()}", path.read_bytes())
+    close(landing, kind, name, {"label": label, "synthetic": synthetic} if label or synthetic else None)
+    return len(files)

@@ -5,17 +5,17 @@ side is `masks`, `items`, `counts` and `unknown_labels`; `ledger` holds original
 """
 
 import hashlib
-import json
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Any
 
-from medillus_pipeline.annotation import labelme, nifti, rtstruct
+from medillus_pipeline.annotation import labelme, nifti, receipt, rtstruct
 from medillus_pipeline.annotation.drawing import WHOLE_ITEM, Drawing
 from medillus_pipeline.annotation.label_map import Region, compose
-from medillus_pipeline.annotation.outcomes import Outcome, Reason, Refused
+from medillus_pipeline.annotation.outcomes import Reason, Refused
+from medillus_pipeline.annotation.receipt import Item
 from medillus_pipeline.annotation.slice_index import SliceIndex
 from medillus_pipeline.annotation.vocabulary import Vocabulary
 from medillus_pipeline.dicom.png import encode_png
@@ -26,19 +26,13 @@ READY, INDEX, DECLARATION, ANNOTATOR = "_READY", "index.json", "batch.json", "an
 UNKNOWN = "unknown"
 MAXIMUM_FILE_BYTES = 2**30
 MAXIMUM_REVISION = 2**31 - 1
-LEDGER_OUTCOMES = {
-    Outcome.ACCEPTED: "published",
-    Outcome.PENDING: "pending",
-    Outcome.REFUSED: "quarantined",
-}
-"""How the ledger, which knows deliveries too, calls what became of a file."""
 
 
 @dataclass(frozen=True)
 class Batch:
     """What a batch became: rows of MASKS, MASK_ITEMS and (restricted) LEDGER.
 
-    `counts`: files, masks, files by outcome, receipt lines by reason. `unknown_labels`: per item with names that the
+    `counts`: receipt lines that were accepted, and the others by reason. `unknown_labels`: per item with names that the
     vocabulary does not know, how many, and the closest keys of our own; never the names themselves.
     """
 
@@ -47,18 +41,6 @@ class Batch:
     ledger: list[dict[str, Any]]
     counts: dict[str, int]
     unknown_labels: list[dict[str, Any]]
-
-
-@dataclass
-class _Item:
-    """A file of the batch: path inside it, hash and size as delivered, pseudonym, and what was found in it."""
-
-    path: str
-    sha256: str
-    bytes: int
-    name: str
-    drawing: Drawing
-    drawn: dict[int, set[str]] = field(default_factory=lambda: defaultdict(set))
 
 
 def read_batch(
@@ -91,12 +73,12 @@ def read_batch(
         if progress:
             progress(done, len(content))
     masks = _publish(items, reader, index, clean, existing)
-    lines = _receipt(items, vocabulary, {row["slice_name"]: set(row["labels"]) for row in masks})
+    lines = receipt.lines(items, vocabulary, {row["slice_name"]: set(row["labels"]) for row in masks})
     return Batch(
         masks=masks,
         items=lines,
-        ledger=reader.declaration_rows + _ledger(items, lines),
-        counts=_counts(items, lines, masks),
+        ledger=reader.declaration_rows + receipt.ledger(items, lines),
+        counts=receipt.counts(lines),
         unknown_labels=[
             {
                 "item": item.name,
@@ -125,7 +107,7 @@ class _BatchReader:
         self.volumes: dict[str, nifti.VolumeEntry] = {}
         self.declarations: set[str] = set()
         self.declaration_rows: list[dict[str, Any]] = []
-        self.broken_declarations: list[_Item] = []
+        self.broken_declarations: list[Item] = []
 
     def read_declarations(self, paths: Sequence[str]) -> None:
         """Read batch.json and annotator.txt at the top and every index.json; a broken one becomes a refused item."""
@@ -145,11 +127,11 @@ class _BatchReader:
                     self._declare(labelme.parse(data))
                 else:
                     self._annotator(data.decode("utf-8-sig").strip())
-            except (Refused, UnicodeDecodeError):
+            except (Refused, UnicodeError):
                 item.drawing.note(WHOLE_ITEM, Reason.BROKEN_FILE, "")
                 self.broken_declarations.append(item)
             else:
-                self.declaration_rows.append(_ledger_row(item, "directory", ""))
+                self.declaration_rows.append(receipt.ledger_row(item, "directory", ""))
 
     def _declare(self, document: Any) -> None:
         if not isinstance(document, dict):
@@ -168,7 +150,7 @@ class _BatchReader:
         if name:
             self.annotator = self.pseudonymiser.annotator(name)
 
-    def _load(self, path: str) -> tuple[_Item, bytes]:
+    def _load(self, path: str) -> tuple[Item, bytes]:
         """The file as an item, and its bytes: none when it is over the limit (noted) or gone since the listing."""
         size, data = 0, b""
         try:
@@ -176,14 +158,14 @@ class _BatchReader:
             data = self.landing.read(path) if size <= MAXIMUM_FILE_BYTES else b""
         except FileNotFoundError:
             pass
-        inside = str(PurePosixPath(path).relative_to(self.root))
+        inside = receipt.storable(str(PurePosixPath(path).relative_to(self.root)))
         digest = hashlib.sha256(data).hexdigest()
         drawing = Drawing(_format(path, data))
         if not data:
             drawing.note(WHOLE_ITEM, Reason.TOO_LARGE if size else Reason.BROKEN_FILE, "")
-        return _Item(inside, digest, size, self.pseudonymiser.item(digest, inside), drawing), data
+        return Item(inside, digest, size, self.pseudonymiser.item(digest, inside), drawing), data
 
-    def item(self, path: str) -> _Item:
+    def item(self, path: str) -> Item:
         """One file, read as what it is."""
         item, data = self._load(path)
         if not data:
@@ -228,7 +210,7 @@ def _format(path: str, data: bytes) -> str:
 
 
 def _publish(
-    items: list[_Item],
+    items: list[Item],
     reader: _BatchReader,
     index: SliceIndex,
     clean: Zone,
@@ -241,7 +223,7 @@ def _publish(
     for row in existing:
         taken[row["slice_name"], row["annotator"]].add(int(row["revision"]))
     gathered: dict[str, dict[int, Region]] = {}
-    first: dict[str, _Item] = {}
+    first: dict[str, Item] = {}
     for item in items:
         for name in sorted(item.drawing.regions):
             revisions = taken.get((name, reader.annotator), set())
@@ -283,72 +265,3 @@ def _publish(
             }
         )
     return masks
-
-
-def _receipt(items: list[_Item], vocabulary: Vocabulary, visible: Mapping[str, set[int]]) -> list[dict[str, Any]]:
-    lines = []
-    for item in items:
-        for identifier, names in sorted(item.drawn.items()):
-            seen = sum(identifier in visible[name] for name in names)
-            key = vocabulary.by_id(identifier).key
-            if seen:
-                lines.append(_line(item, key, Outcome.ACCEPTED, "", seen))
-            if seen < len(names):
-                lines.append(_line(item, key, Outcome.REFUSED, Reason.HIDDEN, len(names) - seen))
-        for (structure, outcome, reason), places in sorted(item.drawing.notes.items()):
-            lines.append(_line(item, structure, outcome, reason, len(places)))
-    return sorted(lines, key=lambda line: (line["item"], line["structure"], line["outcome"], line["reason"]))
-
-
-def _line(item: _Item, structure: str, outcome: Outcome, reason: str, slices: int) -> dict[str, Any]:
-    return {
-        "item": item.name,
-        "structure": structure,
-        "source_format": item.drawing.source_format,
-        "outcome": str(outcome),
-        "reason": str(reason),
-        "slices": slices,
-    }
-
-
-def _outcomes(lines: list[dict[str, Any]]) -> dict[str, tuple[Outcome, str]]:
-    """By item: accepted if anything of it was, else pending if anything is, else refused; with the first reason."""
-    found: dict[str, tuple[Outcome, str]] = {}
-    for outcome in Outcome:
-        for line in lines:
-            if line["outcome"] == outcome:
-                found.setdefault(line["item"], (outcome, line["reason"]))
-    return found
-
-
-def _ledger_row(item: _Item, outcome: str, reason: str, member: str = "") -> dict[str, Any]:
-    return {
-        "source": item.path,
-        "member": member,
-        "sha256": item.sha256,
-        "bytes": item.bytes,
-        "outcome": outcome,
-        "reason": reason,
-        "pseudonym": item.name,
-    }
-
-
-def _ledger(items: list[_Item], lines: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """One row per file, and one per name that the vocabulary does not know (as its member), for who may read them."""
-    outcomes = _outcomes(lines)
-    rows = []
-    for item in items:
-        outcome, reason = outcomes[item.name]
-        rows.append(_ledger_row(item, LEDGER_OUTCOMES[outcome], reason))
-        for label in sorted(item.drawing.unknown_labels):
-            member = "label " + json.dumps(label, ensure_ascii=False)
-            rows.append(_ledger_row(item, LEDGER_OUTCOMES[Outcome.REFUSED], Reason.UNKNOWN_LABEL, member))
-    return rows
-
-
-def _counts(items: list[_Item], lines: list[dict[str, Any]], masks: list[dict[str, Any]]) -> dict[str, int]:
-    counts = Counter({"files": len(items), "masks": len(masks)})
-    counts.update({str(outcome): 0 for outcome in Outcome})
-    counts.update(str(outcome) for outcome, _ in _outcomes(lines).values())
-    counts.update(line["reason"] for line in lines if line["reason"])
-    return dict(counts)

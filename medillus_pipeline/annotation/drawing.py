@@ -1,4 +1,4 @@
-"""What one submitted item draws: structures on slices, and everything in it that could not be taken, with the reason."""
+"""What one submitted item draws: structures on slices, and what of it could not be taken, with the reason."""
 
 from medillus_pipeline.annotation.label_map import Region, united
 from medillus_pipeline.annotation.outcomes import Outcome, Reason

@@ -59,7 +59,7 @@ def fill(contours: Sequence[np.ndarray], rows: int, columns: int) -> Region | No
     Even-odd over all contours together: an inner contour is a hole, one inside it an island, and the two runs of a
     keyhole's slit cancel out. Parts beyond the slice are cut off. None when no pixel centre lies inside.
     """
-    starts = np.concatenate([c for c in contours]) if contours else np.empty((0, 2))
+    starts = np.concatenate(contours) if contours else np.empty((0, 2))
     if not len(starts):
         return None
     ends = np.concatenate([np.roll(c, -1, axis=0) for c in contours])

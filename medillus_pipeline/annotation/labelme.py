@@ -115,7 +115,7 @@ def _region(shape: dict[str, Any], target: Target) -> Region:
 def _coordinates(shape: dict[str, Any], target: Target) -> np.ndarray:
     try:
         points = np.array(_points(shape), np.float64)
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, OverflowError) as error:
         raise Refused(Reason.BROKEN_FILE) from error
     if points.ndim != 2 or points.shape[1] != 2 or not np.isfinite(points).all():
         raise Refused(Reason.BROKEN_FILE)
@@ -134,7 +134,8 @@ def _circle(points: np.ndarray, target: Target) -> Region | None:
         raise Refused(Reason.MASK_SIZE_DIFFERS)
     across = (np.arange(target.columns) - centre[0]) ** 2
     down = (np.arange(target.rows) - centre[1]) ** 2
-    return trimmed(down[:, None] + across[None, :] <= radius**2)
+    inside: np.ndarray = down[:, None] + across[None, :] <= radius**2
+    return trimmed(inside)
 
 
 def _mask(encoded: Any, points: np.ndarray, target: Target) -> Region | None:

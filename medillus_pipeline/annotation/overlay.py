@@ -17,11 +17,13 @@ if TYPE_CHECKING:
     from PIL.Image import Image as Picture
 
 TILE, CAPTION, GAP, LEGEND_ROW, LEGEND_COLUMN = 288, 22, 6, 20, 216
-FILL, MARGIN = 0.35, 0.06
+FILL, MARGIN = 0.4, 0.05
 """Opacity of a structure's fill; border around the part of a slice that is shown, as a share of its longer side."""
 BACKGROUND, INK = 24, 235
-VISIBLE_GREY = 12
-"""Grey value over which a pixel counts as part of the patient (or table) when empty borders are cut off."""
+VISIBLE_GREY, WORTH_SHOWING = 12, 0.05
+"""A tile is cut to what is brighter than this grey value and in one piece of at least this share of the largest: the
+patient, arms included, without most of the table.
+"""
 
 
 def overlay_sheet(
@@ -43,26 +45,30 @@ def overlay_sheet(
     if len(shown) > maximum:
         shown = [shown[int(i)] for i in (np.arange(maximum) + 0.5) * len(shown) / maximum]
     present = sorted({label for mask, _ in shown for label in mask["labels"]})
-    across = max(1, min(len(shown), int(np.ceil(np.sqrt(len(shown) * 1.5)))))
-    down = max(1, -(-len(shown) // across))
+    palette = np.frombuffer(vocabulary.palette(), np.uint8).reshape(256, 3)
+    tiles = [
+        _tile(decode_png(clean.read(row["path"])), decode_png(clean.read(mask["path"])), row, palette)
+        for mask, row in shown
+    ]
+    across = max(1, min(len(shown), int(np.ceil(np.sqrt(len(shown))))))
+    heights = [max(tile.height for tile in tiles[i : i + across]) for i in range(0, len(tiles), across)] or [TILE]
+    tops = [GAP + sum(heights[:i]) + i * (CAPTION + GAP) for i in range(len(heights) + 1)]
     width = max(across * (TILE + GAP) + GAP, LEGEND_COLUMN + 2 * GAP)
     columns = max(1, (width - GAP) // LEGEND_COLUMN)
-    legend_top = down * (TILE + CAPTION + GAP) + 2 * GAP
+    legend_top = tops[-1] + GAP
     height = legend_top + -(-len(present) // columns) * LEGEND_ROW + GAP
     sheet = Image.new("RGB", (width, height), (BACKGROUND,) * 3)
     draw = ImageDraw.Draw(sheet)
     font = ImageFont.load_default(13)
     if not shown:
         draw.text((2 * GAP, TILE // 2), "no masks to show", fill=(INK,) * 3, font=font)
-    palette = np.frombuffer(vocabulary.palette(), np.uint8).reshape(256, 3)
-    for number, (mask, row) in enumerate(shown):
+    for number, ((mask, row), tile) in enumerate(zip(shown, tiles, strict=True)):
         left = GAP + (number % across) * (TILE + GAP)
-        top = GAP + (number // across) * (TILE + CAPTION + GAP)
-        tile = _tile(decode_png(clean.read(row["path"])), decode_png(clean.read(mask["path"])), row, palette)
-        sheet.paste(tile, (left + (TILE - tile.width) // 2, top + (TILE - tile.height) // 2))
+        top, room = tops[number // across], heights[number // across]
+        sheet.paste(tile, (left + (TILE - tile.width) // 2, top + (room - tile.height) // 2))
         few = "structure" if len(mask["labels"]) == 1 else "structures"
         text = f"{row['modality']} slice {row['ordinal'] + 1} · {len(mask['labels'])} {few} · {mask['source_format']}"
-        draw.text((left + 2, top + TILE + 3), text, fill=(INK,) * 3, font=font)
+        draw.text((left + 2, top + room + 3), text, fill=(INK,) * 3, font=font)
     for number, identifier in enumerate(present):
         left = GAP + (number % columns) * LEGEND_COLUMN
         top = legend_top + (number // columns) * LEGEND_ROW
@@ -81,7 +87,7 @@ def _tile(picture: np.ndarray, labels: np.ndarray, row: Mapping[str, Any], palet
     from PIL import Image
 
     grey = picture if picture.ndim == 2 else picture.max(axis=2)
-    box = _content((grey > VISIBLE_GREY) | (labels > 0))
+    box = _content(_pieces(grey > VISIBLE_GREY) | (labels > 0))
     spacing = row["pixel_spacing"] or [1.0, 1.0]
     high, wide = (box[3] - box[1]) * spacing[0], (box[2] - box[0]) * spacing[1]
     scale = TILE / max(high, wide)
@@ -92,6 +98,17 @@ def _tile(picture: np.ndarray, labels: np.ndarray, row: Mapping[str, Any], palet
     inside = drawn > 0
     opacity = np.where(_outline(drawn), 1.0, FILL)[..., None] * inside[..., None]
     return Image.fromarray(np.round(pixels * (1 - opacity) + colours * opacity).astype(np.uint8))
+
+
+def _pieces(bright: np.ndarray) -> np.ndarray:
+    """The larger connected pieces of a bool image (height, width)."""
+    from scipy.ndimage import label
+
+    numbered = np.zeros(bright.shape, np.int32)
+    label(bright, output=numbered)
+    sizes = np.bincount(numbered.ravel())
+    sizes[0] = 0
+    return (sizes >= max(1.0, WORTH_SHOWING * sizes.max()))[numbered]
 
 
 def _content(shows: np.ndarray) -> tuple[int, int, int, int]:

@@ -11,7 +11,6 @@ from collections.abc import Iterator
 import numpy as np
 from pydicom import Dataset, dcmread
 from pydicom.dataelem import RawDataElement
-from pydicom.errors import InvalidDicomError
 from pydicom.tag import Tag
 
 from medillus_pipeline.annotation.drawing import Drawing
@@ -20,6 +19,7 @@ from medillus_pipeline.annotation.outcomes import Outcome, Reason, Refused
 from medillus_pipeline.annotation.slice_index import SliceIndex, Target
 from medillus_pipeline.annotation.vocabulary import Structure, Vocabulary
 from medillus_pipeline.dicom.pseudonyms import Pseudonymiser
+from medillus_pipeline.dicom.reading import silenced
 
 FORMAT = "rtstruct"
 SOP_CLASS = "1.2.840.10008.5.1.4.1.1.481.3"
@@ -28,23 +28,24 @@ MAXIMUM_CONTOURS = 200_000
 MAXIMUM_POINTS = 20_000_000
 SAME_PLANE = 0.1
 """Distance in mm within which contours of a structure lie in one plane, so that holes are cut by even-odd."""
+UNDEFINED_LENGTH = 0xFFFFFFFF
 CONTOUR_DATA = Tag(0x3006, 0x0050)
-UNREADABLE = (
-    InvalidDicomError, ValueError, TypeError, KeyError, AttributeError, NotImplementedError, EOFError, OSError,
-    IndexError, RecursionError, OverflowError,
-)  # fmt: skip
 
 
 def read(data: bytes, pseudonymiser: Pseudonymiser, index: SliceIndex, vocabulary: Vocabulary) -> Drawing:
     """What an RT Structure Set draws on the slices of `index`.
 
-    Raises Refused when the object is broken, names another patient than its slices, or holds no contour.
+    Raises Refused when the object is broken, names another patient than its slices, or holds no contour. Elements are
+    parsed as they are met, and damaged ones fail in more ways than pydicom documents: any of them is a broken file.
     """
     try:
-        dataset = dcmread(io.BytesIO(data), force=True)
-        reader = _Reader(dataset, pseudonymiser, index, vocabulary)
-        return reader.drawing()
-    except UNREADABLE as error:
+        with silenced():
+            dataset = dcmread(io.BytesIO(data), force=True)
+            _check_complete(dataset)
+            return _Reader(dataset, pseudonymiser, index, vocabulary).drawing()
+    except Refused:
+        raise
+    except Exception as error:
         raise Refused(Reason.BROKEN_FILE) from error
 
 
@@ -160,6 +161,15 @@ class _Reader:
         if original and original not in self._uids:
             self._uids[original] = self.pseudonymiser.uid(original)
         return self._uids.get(original, "")
+
+
+def _check_complete(dataset: Dataset) -> None:
+    """Raises Refused for an object that ends early: pydicom hands over what there is of a shortened sequence."""
+    raw = [element for element in dataset.values() if isinstance(element, RawDataElement)]
+    if any(len(e.value or b"") < e.length for e in raw if e.length != UNDEFINED_LENGTH):
+        raise Refused(Reason.BROKEN_FILE)
+    if "ROIContourSequence" not in dataset or "StructureSetROISequence" not in dataset:
+        raise Refused(Reason.BROKEN_FILE)
 
 
 def _to_pixels(points: np.ndarray, target: Target) -> np.ndarray:

@@ -52,13 +52,14 @@ def masks(context: dg.AssetExecutionContext, store: StoreResource) -> Iterator[d
     from medillus_pipeline.annotation import vocabulary
     from medillus_pipeline.annotation.batch import read_batch
     from medillus_pipeline.annotation.overlay import overlay_sheet
-    from medillus_pipeline.dicom.slices import thumbnail
+    from medillus_pipeline.dicom.preview import thumbnail
 
     key = context.partition_key
     with failing_clearly(restricted=True):
         words = vocabulary.load()
         others = [other for other in store.tables.keys(MASKS) if other != key]
-        known_slices = rows_without_partition(store.tables.read_all(SLICES))
+        published_slices = store.tables.read_all(SLICES)
+        known_slices = rows_without_partition(published_slices)
         batch = read_batch(
             store.landing,
             landings.folder_of(store.vault, "annotations", key),
@@ -94,6 +95,7 @@ def masks(context: dg.AssetExecutionContext, store: StoreResource) -> Iterator[d
             "masks_gate",
             table,
             advice=f"Items: {batch.counts or 'none at all'}. `medillus receipt {key}` lists them.",
+            related={"slices": published_slices},
         )
     with failing_clearly(restricted=True):
         store.tables.publish(MASK_ITEMS, key, items)

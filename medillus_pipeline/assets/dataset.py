@@ -70,7 +70,7 @@ def training_dataset(
     (train, judge, validation, locked test), a manifest of partitions with their data versions, and a fingerprint.
     """
     from medillus_pipeline.annotation import vocabulary
-    from medillus_pipeline.dicom.slices import thumbnail
+    from medillus_pipeline.dicom.preview import thumbnail
     from medillus_pipeline.generation.config import preset
     from medillus_pipeline.generation.dataset import build_snapshot, load_snapshot, preview
 
@@ -141,7 +141,7 @@ def anatomical_prior(context: dg.AssetExecutionContext, store: StoreResource) ->
     by body level, from the training patients only.
     """
     from medillus_pipeline.annotation import vocabulary
-    from medillus_pipeline.dicom.slices import thumbnail
+    from medillus_pipeline.dicom.preview import thumbnail
     from medillus_pipeline.generation.config import preset
     from medillus_pipeline.generation.dataset import load_snapshot
     from medillus_pipeline.generation.prior import build_prior, preview

@@ -126,7 +126,6 @@ def illustrations(
         store,
         "champion",
         figures,
-        title=f"Illustrations by {mlflow.model} version {champion['version']}",
         check="illustrations_gate",
         advice="Look at the table illustrations: what is missing in its provenance?",
     )
@@ -161,10 +160,11 @@ def labelled_scans(
     from pydicom.filebase import DicomBytesIO
 
     from medillus_pipeline.annotation import vocabulary
+    from medillus_pipeline.dicom.geometry import edge_letters
     from medillus_pipeline.dicom.pixels import calibrated
     from medillus_pipeline.dicom.png import decode_png
     from medillus_pipeline.illustration.figure import draw_figure
-    from medillus_pipeline.illustration.request import FigureRequest, orientation_letters
+    from medillus_pipeline.illustration.request import FigureRequest
 
     key = context.partition_key
     with failing_clearly():
@@ -187,7 +187,7 @@ def labelled_scans(
                         modality=shown["modality"],
                         body_part=shown["body_part"],
                         pixel_mm=tuple(shown["pixel_spacing"]),
-                        orientation=orientation_letters(shown["orientation"]),
+                        orientation=edge_letters(shown["orientation"]),
                         source="scan",
                         slice_name=row["slice_name"],
                         patient=row["patient"],
@@ -201,24 +201,22 @@ def labelled_scans(
         store,
         key,
         figures,
-        title=f"Labelled scans of batch {key}",
         check="labelled_scans_gate",
         advice="Figures need masks on slices with a pixel spacing; look at the table masks.",
     )
 
 
 def _publish(
-    store: StoreResource, key: str, figures: "Sequence[Figure]", *, title: str, check: str, advice: str
+    store: StoreResource, key: str, figures: "Sequence[Figure]", *, check: str, advice: str
 ) -> Iterator[dg.AssetCheckResult | dg.MaterializeResult]:
-    from medillus_pipeline.dicom.slices import thumbnail
-    from medillus_pipeline.illustration.gallery import build_gallery
+    from medillus_pipeline.dicom.preview import thumbnail
 
     with failing_clearly():
         rows = [_stored(store.clean, figure) for figure in figures]
         table = ILLUSTRATIONS.to_arrow(rows)
     yield from gate("illustrations", check, table, advice=advice)
     with failing_clearly():
-        page = store.clean.put("galleries", build_gallery(figures, title=title), ".html")
+        page = store.clean.put("galleries", _gallery(figures, rows), ".html")
         version = store.tables.publish(ILLUSTRATIONS, key, table)
         published.publish(store.clean, f"gallery-{key}", {"html": page.path, "figures": [row["png_path"] for row in rows]})
         preview = picture(store.clean, "figures", figures[0].png, thumbnail=thumbnail(figures[0].png))
@@ -231,6 +229,18 @@ def _publish(
             **({"mean_confidence": sum(scores) / len(scores)} if scores else {}),
             **preview,
         },
+    )
+
+
+def _gallery(figures: "Sequence[Figure]", rows: Sequence[dict[str, Any]]) -> bytes:
+    """The HTML page of the figures; it stands two folders below the payloads that it links to."""
+    from medillus_pipeline.illustration.gallery import GalleryEntry, build_gallery
+
+    return build_gallery(
+        [
+            GalleryEntry(figure, f"../../{row['sidecar_path']}", f"../../{row['png_path']}", f"../../{row['svg_path']}")
+            for figure, row in zip(figures, rows, strict=True)
+        ]
     )
 
 

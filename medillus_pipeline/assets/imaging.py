@@ -48,12 +48,14 @@ def slices(
     """Windowed 8-bit PNGs of every displayable frame, ordered along the slice normal, with position, spacing and
     orientation in the table.
     """
-    from medillus_pipeline.dicom.slices import contact_sheet, render_delivery, thumbnail
+    from medillus_pipeline.dicom.preview import contact_sheet, thumbnail
+    from medillus_pipeline.dicom.slices import render_delivery
 
     key = context.partition_key
     with failing_clearly():
+        instances = store.tables.read(INSTANCES, key)
         rendered = render_delivery(
-            store.tables.read(INSTANCES, key).to_pylist(),
+            instances.to_pylist(),
             store.clean,
             workers=compute.workers,
             window=config.window,
@@ -66,6 +68,7 @@ def slices(
         "slices_gate",
         table,
         advice=f"Frames left out, by reason: {skipped or 'none'}.",
+        related={"instances": instances},
     )
     with failing_clearly():
         sheet = contact_sheet(rendered.slices, store.clean)

@@ -37,14 +37,23 @@ def table_metadata(table: Table) -> dict[str, Any]:
     }
 
 
-def gate(suite: str, check: str, data: "pa.Table", *, advice: str) -> Iterator[dg.AssetCheckResult]:
+def gate(
+    suite: str,
+    check: str,
+    data: "pa.Table",
+    *,
+    advice: str,
+    related: "Mapping[str, pa.Table] | None" = None,
+) -> Iterator[dg.AssetCheckResult]:
     """Audit a table in memory, yield the evaluation, and end the step when it did not hold.
 
-    `advice` tells the engineer who is woken up what to look at. Raises `dagster.Failure` without retries.
+    `related` holds the tables that the suite compares with; `advice` tells the engineer who is woken up what to look
+    at. Raises `dagster.Failure` without retries.
     """
     from medillus_pipeline.quality.gate import audit, check_result
 
-    outcome = audit(suite, data.to_pandas())
+    frames = {name: table.to_pandas() for name, table in (related or {}).items()}
+    outcome = audit(suite, data.to_pandas(), related=frames)
     yield check_result(outcome, check_name=check)
     if not outcome.passed:
         broken = ", ".join(outcome.broken)

@@ -178,7 +178,7 @@ def generator_checkpoint(
     as the next version of `medillus-generator` and given the alias `challenger`.
     """
     from medillus_pipeline.annotation import vocabulary
-    from medillus_pipeline.dicom.slices import thumbnail
+    from medillus_pipeline.dicom.preview import thumbnail
     from medillus_pipeline.generation import model_file
     from medillus_pipeline.generation.config import preset
     from medillus_pipeline.generation.dataset import load_snapshot
@@ -239,14 +239,16 @@ def generator_checkpoint(
                     if last is not None:
                         shown = last.read_bytes()
                         metadata = picture(store.clean, "previews", shown, thumbnail=thumbnail(shown))
+                    package = Path(folder) / "model"
                     artifacts = model_file.package(
-                        generator,
-                        prior,
-                        dataset,
-                        vocabulary=words,
-                        folder=Path(folder) / "model",
+                        generator, prior, dataset.classes, words.version, dataset.manifest, "", package
                     )
-                    version = mlflow.register(run.run_id, model_file.MODEL_FILE, artifacts, tags)
+                    code = model_file.write_model_file(package)
+                    version = mlflow.register(
+                        run.run_id,
+                        lambda: model_file.log_generator(artifacts, code, release_steps=chosen.release_steps),
+                        tags,
+                    )
             except BaseException:
                 mlflow.finish(run.run_id, "FAILED")
                 raise

@@ -104,7 +104,7 @@ class _Runner:
         result = self.definitions.resolve_job_def(job.name).execute_in_process(
             instance=self.instance,
             partition_key=partition,
-            run_config=dict(self.configs.get(job.name, {})),
+            run_config={"loggers": {"console": {}}, **self.configs.get(job.name, {})},
             raise_on_error=False,
         )
         checks = {}
@@ -122,12 +122,19 @@ class _Runner:
 
 
 def _failure(result: dg.ExecuteInProcessResult) -> str:
-    """The first failed step's own description: one clear message."""
+    """What went wrong first, in its own words: one clear message. A step that was retried tells of its last attempt."""
+    attempt = None
     for event in result.all_events:
-        if event.is_step_failure:
+        if event.is_step_up_for_retry:
+            attempt = event.step_retry_data.error
+        elif event.is_step_failure:
             data = event.step_failure_data
-            described = data.user_failure_data.description if data.user_failure_data else None
-            return described or (data.error.message.strip() if data.error else "the step failed without a message")
+            if data.user_failure_data and data.user_failure_data.description:
+                return data.user_failure_data.description
+            error = attempt or data.error
+            while error is not None and error.cause is not None:
+                error = error.cause
+            return error.message.strip() if error else "the step failed without a message"
     return "the run failed before its first step"
 
 

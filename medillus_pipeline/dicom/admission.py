@@ -7,18 +7,20 @@ in the pixels themselves is not done here.
 import struct
 from dataclasses import dataclass
 
-from pydicom.dataelem import RawDataElement
+from pydicom.dataelem import DataElement, RawDataElement
 from pydicom.dataset import Dataset, FileDataset
+from pydicom.multival import MultiValue
 from pydicom.uid import (
+    UID,
     DeflatedExplicitVRLittleEndian,
     ExplicitVRBigEndian,
     ExplicitVRLittleEndian,
     ImplicitVRLittleEndian,
-    UID,
-    UID_dictionary,
 )
 
+from medillus_pipeline.dicom.encoding import UNDEFINED
 from medillus_pipeline.dicom.outcomes import Quarantine, Reason
+from medillus_pipeline.dicom.values import registered_name
 
 _MEDIA_DIRECTORY = "1.2.840.10008.1.3.10"
 _ANNOTATIONS = {
@@ -82,32 +84,40 @@ class Admitted:
     pixels: bytes
 
 
+def bytes_of(element: RawDataElement | DataElement | None) -> bytes:
+    """The encoded value of an element; empty for none and for a sequence.
+
+    pydicom converts the Specific Character Set and some meta information while reading; those are ASCII.
+    """
+    if element is None or not element.value or element.VR == "SQ":
+        return b""
+    if isinstance(element, RawDataElement):
+        return element.value
+    several = isinstance(element.value, MultiValue)
+    return "\\".join(str(value) for value in (element.value if several else [element.value])).encode("ascii", "replace")
+
+
 def text_of(dataset: Dataset, tag: int) -> str:
     """The raw value of a text attribute as ASCII (other characters replaced), without padding; empty if missing."""
     element = dataset.get_item(tag) if tag in dataset else None
-    if element is None or not element.value:
-        return ""
-    if isinstance(element, RawDataElement):
-        return element.value.decode("ascii", "replace").strip(" \x00")
-    return str(element.value).strip(" \x00")  # pydicom has converted it while reading
+    return bytes_of(element).decode("ascii", "replace").strip(" \x00")
 
 
-def admit(dataset: FileDataset, data: bytes) -> Admitted:
+def admit(dataset: FileDataset) -> Admitted:
     """Look at kind, transfer syntax, pixel length and the rules. Raises Quarantine with the reason to leave it out."""
     sop_class = _sop_class(dataset)
     if sop_class == _MEDIA_DIRECTORY or 0x00041220 in dataset:
         raise Quarantine(Reason.MEDIA_DIRECTORY)
     if sop_class in _ANNOTATIONS:
         raise Quarantine(_ANNOTATIONS[sop_class])
-    if sop_class not in UID_dictionary:
-        raise Quarantine(Reason.UNKNOWN_SOP_CLASS if sop_class else _kind_of_nameless(dataset))
-    if "Image Storage" not in UID_dictionary[sop_class][0] and sop_class != _IMAGE + "30":
+    name = registered_name(sop_class)
+    if not name:
+        raise Quarantine(Reason.UNKNOWN_SOP_CLASS if sop_class else Reason.NOT_AN_IMAGE)
+    if "Image Storage" not in name and name != "Parametric Map Storage":
         raise Quarantine(Reason.NOT_AN_IMAGE)
     pixel_tag = next((tag for tag in _PIXELS if tag in dataset), None)
     if pixel_tag is None:
-        # pydicom drops an element of undefined length whose end is missing, and everything after it.
-        cut = b"\xe0\x7f\x10\x00" in data[132:]
-        raise Quarantine(Reason.TRUNCATED_PIXELS if cut else Reason.NO_PIXEL_DATA)
+        raise Quarantine(Reason.UNREADABLE if _is_cut(dataset) else Reason.NO_PIXEL_DATA)
     _apply_rules(dataset, sop_class)
     return _with_pixels(dataset, sop_class, pixel_tag)
 
@@ -120,8 +130,10 @@ def _sop_class(dataset: FileDataset) -> str:
     return found
 
 
-def _kind_of_nameless(dataset: Dataset) -> Reason:
-    return Reason.NOT_AN_IMAGE if len(dataset) else Reason.UNREADABLE
+def _is_cut(dataset: Dataset) -> bool:
+    """Whether the file ends inside an element."""
+    raw = (element for element in dataset.values() if isinstance(element, RawDataElement))
+    return any(element.length not in (len(element.value or b""), UNDEFINED) for element in raw)
 
 
 def _apply_rules(dataset: Dataset, sop_class: str) -> None:
@@ -143,7 +155,7 @@ def _with_pixels(dataset: FileDataset, sop_class: str, pixel_tag: int) -> Admitt
     element = dataset.get_item(pixel_tag)
     if not isinstance(element, RawDataElement) or element.value is None:
         raise Quarantine(Reason.NO_PIXEL_DATA)
-    encapsulated = element.length == 0xFFFFFFFF
+    encapsulated = element.length == UNDEFINED
     syntax = _transfer_syntax(dataset, encapsulated)
     rows, columns = _number(dataset, 0x00280010), _number(dataset, 0x00280011)
     frames = max(_number(dataset, 0x00280008), 1)
@@ -170,8 +182,7 @@ def _transfer_syntax(dataset: FileDataset, encapsulated: bool) -> str:
     read = ExplicitVRBigEndian if not little else ImplicitVRLittleEndian if implicit else ExplicitVRLittleEndian
     if not declared:
         declared = str(read)
-    entry = UID_dictionary.get(declared)
-    if entry is None or not entry[1].startswith("Transfer Syntax"):
+    if not registered_name(declared) or not UID(declared).is_transfer_syntax:
         raise Quarantine(Reason.UNKNOWN_TRANSFER_SYNTAX)
     if UID(declared).is_encapsulated != encapsulated:
         raise Quarantine(Reason.UNKNOWN_TRANSFER_SYNTAX)

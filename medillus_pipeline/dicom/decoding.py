@@ -32,6 +32,8 @@ class Skip(StrEnum):
     UNSUPPORTED_SYNTAX = "unsupported_transfer_syntax"
     COLOUR = "colour_where_grey_is_needed"
     MISSING_GDCM = "missing_decoder_python_gdcm"
+    MISSING_LIBJPEG = "missing_decoder_pylibjpeg_libjpeg"
+    """Of 12-bit JPEG. Its licence is the GPL: not among the dependencies, for the user to decide."""
     MISSING_OPENJPEG = "missing_decoder_pylibjpeg_openjpeg"
     MISSING_JPEGLS = "missing_decoder_pyjpegls"
     MISSING_PILLOW = "missing_decoder_pillow"
@@ -39,7 +41,7 @@ class Skip(StrEnum):
 
 DECODER_PACKAGE = {
     uid.JPEGBaseline8Bit: Skip.MISSING_PILLOW,
-    uid.JPEGExtended12Bit: Skip.MISSING_GDCM,
+    uid.JPEGExtended12Bit: Skip.MISSING_PILLOW,
     uid.JPEGLossless: Skip.MISSING_GDCM,
     uid.JPEGLosslessSV1: Skip.MISSING_GDCM,
     uid.JPEGLSLossless: Skip.MISSING_JPEGLS,
@@ -110,7 +112,10 @@ def decode(dataset: Dataset, frame: int, *, raw: bool) -> np.ndarray:
     except (NotImplementedError, TypeError) as error:
         raise PixelError(Skip.UNSUPPORTED_SYNTAX) from error
     try:
-        values = pixel_array(dataset, index=frame - 1, raw=raw, view_only=True)
+        if raw:
+            values = pixel_array(dataset, index=frame - 1, raw=True, correct_unused_bits=False)
+        else:
+            values = pixel_array(dataset, index=frame - 1)
     except Exception as error:
         raise PixelError(_reason(dataset, syntax)) from error
     if values.dtype.kind not in "iu":
@@ -129,6 +134,8 @@ def _cleared(values: np.ndarray, dataset: Dataset, syntax: uid.UID) -> np.ndarra
     top = high if isinstance(high, int) and bits - 1 <= high < width and not syntax.is_encapsulated else bits - 1
     if bits == width:
         return values
+    if values.dtype.kind == "u" and top == bits - 1:
+        return values & values.dtype.type(2**bits - 1)
     return (values << (width - 1 - top)) >> (width - bits)
 
 
@@ -141,6 +148,6 @@ def _reason(dataset: Dataset, syntax: uid.UID) -> Skip:
         expected = values * int(dataset.BitsAllocated) // 8
         stored = dataset.get("PixelData") or dataset.get("FloatPixelData") or dataset.get("DoubleFloatPixelData") or b""
         return Skip.TRUNCATED if len(stored) < expected else Skip.INVALID_DESCRIPTION
-    if syntax == uid.JPEGExtended12Bit and int(dataset.get("BitsStored", 8)) > 8 and find_spec("gdcm") is None:
-        return Skip.MISSING_GDCM
+    if syntax == uid.JPEGExtended12Bit and int(dataset.get("BitsStored", 8)) > 8 and find_spec("libjpeg") is None:
+        return Skip.MISSING_LIBJPEG
     return Skip.DECODE_FAILED

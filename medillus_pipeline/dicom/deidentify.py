@@ -4,9 +4,7 @@ Elements that are kept are written as they were read, never decoded; that is wha
 which treatment is not here (`profile.py`), nor what replaces a value (`values.py`), nor which files are images at all
 (`admission.py`).
 
-Identities. The patient is told by Patient ID; where that is empty by the Study Instance UID, else the patient's name,
-else the folder. An empty SOP Instance UID is derived from the file's content; empty series and study UIDs are derived
-from the patient, the folder and the geometry, so that the slices of one series still form one.
+Who and which instance it is, also where the file does not say, is decided in `identities.py`.
 """
 
 import hashlib
@@ -21,25 +19,19 @@ from pydicom.values import convert_SQ
 
 from medillus_pipeline import __version__
 from medillus_pipeline.dicom import values
-from medillus_pipeline.dicom.admission import Admitted, admit, text_of
+from medillus_pipeline.dicom.admission import Admitted, admit, bytes_of, text_of
 from medillus_pipeline.dicom.encoding import STRING_VRS, Encoder, file_meta
+from medillus_pipeline.dicom.identities import SERIES, SOP_INSTANCE, STUDY, encodings_in, identity_of, uid_mapper
 from medillus_pipeline.dicom.outcomes import Quarantine, Reason
-from medillus_pipeline.dicom.profile import EDITION, Action, Profile, Rule, Sensitivity
+from medillus_pipeline.dicom.profile import CODE_TEXT, CODING_SCHEMES, EDITION, Action, Profile, Rule, Sensitivity
 from medillus_pipeline.dicom.pseudonyms import Pseudonymiser
 from medillus_pipeline.dicom.reading import parse, silenced
 from medillus_pipeline.dicom.residual import MINIMUM_LENGTH, Identifier, Kept, Replaced, identifiers_of
 
 MAXIMUM_DEPTH = 32
-_SOP_CLASS, _SOP_INSTANCE, _STUDY, _SERIES, _FRAME_OF_REFERENCE = (
-    0x00080016,
-    0x00080018,
-    0x0020000D,
-    0x0020000E,
-    0x00200052,
-)
-_CHARACTER_SET = 0x00080005
-_GEOMETRY = (0x00080060, 0x00200011, 0x00200037, 0x00280030, 0x00280010, 0x00280011)
-_ELEMENT_WISE = frozenset("DA DT AS".split())
+_SOP_CLASS, _FRAME_OF_REFERENCE, _PATIENT_NAME, _PATIENT_ID = 0x00080016, 0x00200052, 0x00100010, 0x00100020
+_CODING_SCHEME = 0x00080102
+_ELEMENT_WISE = frozenset(["DA", "DT", "AS"])
 
 
 @dataclass
@@ -76,13 +68,8 @@ def deidentify(
     """
     with silenced():
         dataset = parse(data)
-        admitted = admit(dataset, data)
-        try:
-            return _Work(dataset, data, admitted, pseudonymiser, location, profile or default_profile()).result()
-        except Quarantine:
-            raise
-        except Exception:  # malformed in a way that only shows on the way through; its text may quote values
-            raise Quarantine(Reason.UNREADABLE) from None
+        admitted = admit(dataset)
+        return _Work(dataset, data, admitted, pseudonymiser, location, profile or default_profile()).result()
 
 
 class _Work:
@@ -107,37 +94,16 @@ class _Work:
         self.replaced: list[Replaced] = []
         syntax = admitted.transfer_syntax_uid
         self.encoder = Encoder(implicit=syntax == ImplicitVRLittleEndian, little=syntax != ExplicitVRBigEndian)
-        encodings = _encodings(dataset, ["iso8859"])
-        person = _decoded(dataset, 0x00100020, encodings)
-        study = text_of(dataset, _STUDY)
-        name = _decoded(dataset, 0x00100010, encodings)
-        self.patient_id = person or (f"study:{study}" if study else f"name:{name}" if name else f"folder:{location}")
-        self.patient = pseudonymiser.patient(self.patient_id)
-        self.days = pseudonymiser.date_shift(self.patient_id)
-        self.uids = self._identities(data, location)
-
-    def _identities(self, data: bytes, location: str) -> dict[int, str]:
-        def original(tag: int) -> str:
-            return text_of(self.dataset, tag)
-
-        def derived(kind: str, *parts: str) -> str:
-            return self.pseudonymiser.uid("\x1f".join((f"derived-{kind}", *parts)))
-
-        instance, series, study = original(_SOP_INSTANCE), original(_SERIES), original(_STUDY)
-        where = (self.patient_id, location)
-        geometry = [_raw(self.dataset, tag).hex() for tag in _GEOMETRY]
-        uid = _uid(self.pseudonymiser)
-        return {
-            _SOP_INSTANCE: uid(instance) if instance else derived("instance", hashlib.sha256(data).hexdigest()),
-            _SERIES: uid(series) if series else derived("series", *where, study, *geometry),
-            _STUDY: uid(study) if study else derived("study", *where),
-        }
+        self.identity = identity_of(dataset, data, pseudonymiser, location)
+        self.uid = uid_mapper(pseudonymiser)
 
     def result(self) -> Deidentified:
         """Write the file."""
-        body = self._dataset(self.dataset, _encodings(self.dataset, ["iso8859"]), self._fixed(), depth=0)
+        body = self._dataset(self.dataset, encodings_in(self.dataset, ["iso8859"]), self._fixed(), depth=0)
         admitted, encoder = self.admitted, self.encoder
-        header = file_meta(admitted.sop_class_uid, self.uids[_SOP_INSTANCE], admitted.transfer_syntax_uid) + body
+        header = (
+            file_meta(admitted.sop_class_uid, self.identity.uids[SOP_INSTANCE], admitted.transfer_syntax_uid) + body
+        )
         if admitted.encapsulated:
             pixels = encoder.fragments(admitted.pixel_tag, admitted.pixels)
         else:
@@ -158,15 +124,15 @@ class _Work:
         admitted = self.admitted
         part = next((value for keyword, _, value in self.elements if keyword == "BodyPartExamined"), b"")
         reference = text_of(self.dataset, _FRAME_OF_REFERENCE)
-        mapped = values.mapped_uids(reference.encode(), _uid(self.pseudonymiser)).decode() if reference else None
+        mapped = values.mapped_uids(reference.encode(), self.uid).decode() if reference else None
         return {
-            "sop_instance_uid": self.uids[_SOP_INSTANCE],
+            "sop_instance_uid": self.identity.uids[SOP_INSTANCE],
             "sop_class_uid": admitted.sop_class_uid,
-            "series_instance_uid": self.uids[_SERIES],
-            "study_instance_uid": self.uids[_STUDY],
+            "series_instance_uid": self.identity.uids[SERIES],
+            "study_instance_uid": self.identity.uids[STUDY],
             "frame_of_reference_uid": mapped,
-            "patient": self.patient,
-            "split_token": self.pseudonymiser.split_token(self.patient_id),
+            "patient": self.identity.patient,
+            "split_token": self.pseudonymiser.split_token(self.identity.patient_id),
             "modality": admitted.modality,
             "body_part": part.decode("ascii", "replace").strip(" \x00").upper() or None,
             "rows": admitted.rows,
@@ -179,8 +145,8 @@ class _Work:
     def _fixed(self) -> dict[int, bytes]:
         """Root elements that are written whatever the source says, already encoded."""
         encode = self.encoder.element
-        options = " + ".join(meaning for _, meaning in self.profile.codes)
-        method = f"DICOM PS3.15 {EDITION}\\{options[:64].rstrip()}\\medillus_pipeline {__version__}"
+        options = "\\".join(meaning[:64] for _, meaning in self.profile.codes)
+        method = f"DICOM PS3.15 {EDITION}\\{options}\\medillus_pipeline {__version__}"
         codes = [
             encode(0x00080100, "SH", value.encode())
             + encode(0x00080102, "SH", b"DCM")
@@ -188,8 +154,8 @@ class _Work:
             for value, meaning in self.profile.codes
         ]
         fixed = {
-            0x00100010: encode(0x00100010, "PN", self.patient.encode()),
-            0x00100020: encode(0x00100020, "LO", self.patient.encode()),
+            _PATIENT_NAME: encode(_PATIENT_NAME, "PN", self.identity.patient.encode()),
+            _PATIENT_ID: encode(_PATIENT_ID, "LO", self.identity.patient.encode()),
             _SOP_CLASS: encode(_SOP_CLASS, "UI", self.admitted.sop_class_uid.encode()),
             0x00080060: encode(0x00080060, "CS", self.admitted.modality.encode()),
             0x00120062: encode(0x00120062, "CS", b"YES"),
@@ -197,7 +163,7 @@ class _Work:
             0x00120064: self.encoder.sequence(0x00120064, codes),
             0x00280303: encode(0x00280303, "CS", b"MODIFIED"),
         }
-        return fixed | {tag: encode(tag, "UI", uid.encode()) for tag, uid in self.uids.items()}
+        return fixed | {tag: encode(tag, "UI", uid.encode()) for tag, uid in self.identity.uids.items()}
 
     def _dataset(
         self, dataset: Dataset, encodings: list[str], fixed: dict[int, bytes], *, depth: int, dummy: bool = False
@@ -206,8 +172,9 @@ class _Work:
         if depth > MAXIMUM_DEPTH:
             raise Quarantine(Reason.UNREADABLE)
         if depth:
-            encodings = _encodings(dataset, encodings)
+            encodings = encodings_in(dataset, encodings)
         written = dict(fixed)
+        local_code = depth > 0 and text_of(dataset, _CODING_SCHEME) not in CODING_SCHEMES
         for tag, element in dataset.items():
             number = int(tag)
             rule = self.profile.rule(number)
@@ -217,7 +184,8 @@ class _Work:
                 self._remember(rule, element, encodings, depth)
             if number in fixed or not rule.keyword:
                 continue
-            encoded = self._element(number, rule, element, encodings, depth, dummy)
+            replace = dummy or (local_code and number in CODE_TEXT)
+            encoded = self._element(number, rule, element, encodings, depth, replace)
             if encoded is not None:
                 written[number] = encoded
         return b"".join(written[number] for number in sorted(written))
@@ -245,9 +213,9 @@ class _Work:
                 tag, [self._dataset(item, encodings, {}, depth=depth + 1, dummy=dummies) for item in items]
             )
         vr = self._vr(rule, element)
-        if vr is None or not isinstance(element, RawDataElement):
+        if vr is None or element.VR == "SQ":
             return None
-        before = element.value or b""
+        before = bytes_of(element)
         after = self._value(rule, vr, action, before, encodings)
         if after is None:
             return None
@@ -268,12 +236,12 @@ class _Work:
         if action is Action.EMPTY or not before.strip(b" \x00"):
             return b""
         if action is Action.UID:
-            return values.mapped_uids(before, _uid(self.pseudonymiser))
+            return values.mapped_uids(before, self.uid)
         if action is Action.SHIFT:
-            moved = values.shifted(vr, before, self.days)
+            moved = values.shifted(vr, before, self.identity.days)
             return moved if moved is not None else b"" if rule.fallback is Action.EMPTY else None
         if action is Action.PATIENT:
-            return self.patient.encode()
+            return self.identity.patient.encode()
         if action is Action.ACCESSION:
             return self.pseudonymiser.accession(values.decoded(before, encodings)).encode()
         return values.dummy(vr)
@@ -291,26 +259,23 @@ class _Work:
     def _items(self, element: RawDataElement | DataElement, encodings: list[str]) -> list[Dataset] | None:
         """The items of a sequence however it is encoded; None where it is none."""
         if isinstance(element, DataElement):
-            items = list(element.value) if element.VR == "SQ" else None
-        elif element.VR in (None, "SQ"):
-            value = element.value or b""
-            items = list(convert_SQ(value, element.is_implicit_VR, element.is_little_endian, encodings))
-        elif element.VR == "UN" and self.encoder.little:
-            items = list(convert_SQ(element.value or b"", True, True, encodings))
-        else:
-            items = None
-        return items
+            return list(element.value) if element.VR == "SQ" else None
+        implicit = element.is_implicit_VR or element.VR == "UN"  # PS3.5 6.2.2 note 2
+        if element.VR not in (None, "SQ", "UN") or (element.VR == "UN" and not self.encoder.little):
+            return None
+        try:
+            return list(convert_SQ(element.value or b"", implicit, element.is_little_endian, encodings))
+        except Exception:  # noqa: BLE001 - pydicom raises whatever the bytes make it stumble over, quoting them
+            raise Quarantine(Reason.UNREADABLE) from None
 
-    def _remember(
-        self, rule: Rule, element: RawDataElement | DataElement, encodings: list[str], depth: int
-    ) -> None:
+    def _remember(self, rule: Rule, element: RawDataElement | DataElement, encodings: list[str], depth: int) -> None:
         """Note the identifying values of an element that goes, for the residual search."""
         if depth > MAXIMUM_DEPTH:
             raise Quarantine(Reason.UNREADABLE)
         if rule.vr == "SQ":
             if rule.action in (Action.REMOVE, Action.EMPTY):
                 for item in self._items(element, encodings) or ():
-                    inner = _encodings(item, encodings)
+                    inner = encodings_in(item, encodings)
                     for tag, nested in item.items():
                         nested_rule = self.profile.rule(int(tag))
                         if nested_rule.sensitivity is not Sensitivity.NONE:
@@ -324,27 +289,3 @@ class _Work:
             text = "\\".join(uid for uid in text.split("\\") if uid.strip(" \x00") not in kept)
         for found in identifiers_of(rule.keyword, rule.vr, text, rule.sensitivity, element.value):
             self.identifiers.setdefault((found.text, found.sensitivity), found)
-
-
-@lru_cache(maxsize=4)
-def _uid(pseudonymiser: Pseudonymiser) -> Any:
-    return lru_cache(maxsize=20_000)(pseudonymiser.uid)
-
-
-def _raw(dataset: Dataset, tag: int) -> bytes:
-    element = dataset.get_item(tag) if tag in dataset else None
-    return element.value or b"" if isinstance(element, RawDataElement) else b""
-
-
-def _encodings(dataset: Dataset, inherited: list[str]) -> list[str]:
-    raw = _raw(dataset, _CHARACTER_SET)
-    return _known_encodings(raw) if raw.strip(b" \x00") else inherited
-
-
-@lru_cache(maxsize=64)
-def _known_encodings(raw: bytes) -> list[str]:
-    return values.encodings_of(raw)
-
-
-def _decoded(dataset: Dataset, tag: int, encodings: list[str]) -> str:
-    return values.decoded(_raw(dataset, tag), encodings)

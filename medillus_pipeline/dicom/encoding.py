@@ -3,10 +3,11 @@
 import struct
 from collections.abc import Iterable
 
-LONG_VRS = frozenset("OB OD OF OL OV OW SQ SV UC UN UR UT UV".split())
+LONG_VRS = frozenset(["OB", "OD", "OF", "OL", "OV", "OW", "SQ", "SV", "UC", "UN", "UR", "UT", "UV"])
 """VRs with a 32-bit length in explicit encoding (PS3.5 7.1.2)."""
 
-STRING_VRS = frozenset("AE AS CS DA DS DT IS LO LT PN SH ST TM UC UI UR UT".split())
+_STRINGS = "AE AS CS DA DS DT IS LO LT PN SH ST TM UC UI UR UT"
+STRING_VRS = frozenset(_STRINGS.split())
 
 NUMBER_BYTES = {"US": 2, "SS": 2, "UL": 4, "SL": 4, "UV": 8, "SV": 8, "FL": 4, "FD": 8, "AT": 4}
 

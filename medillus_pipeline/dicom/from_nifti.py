@@ -196,7 +196,9 @@ def _read_series_uid(data: bytes) -> str:
 
 def _check_labels(path: Path, image: Path, names: Mapping[int, str]) -> None:
     labels, grid = _load(path), _load(image)
-    if labels.shape[:3] != grid.shape[:3] or not np.allclose(np.asarray(labels.affine), np.asarray(grid.affine), atol=0.01):
+    if labels.shape[:3] != grid.shape[:3] or not np.allclose(
+        np.asarray(labels.affine), np.asarray(grid.affine), atol=0.01
+    ):
         raise InputError("the label map does not lie on the grid of its image")
     values = np.unique(labels.get_fdata(dtype=np.float32))
     if missing := [int(v) for v in values if v and int(v) not in names]:

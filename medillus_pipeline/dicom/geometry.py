@@ -175,3 +175,19 @@ def _ordered(group: list[int], planes: Sequence[Plane], identities: Sequence[str
         notes.add(SeriesNote.TILTED_STACK)
     odd = notes - {SeriesNote.MIXED_ORIENTATION, SeriesNote.MIXED_SIZE}
     return Stack(members, spacing, not odd, frozenset(notes))
+
+
+def edge_letters(orientation: Sequence[float]) -> tuple[str, str, str, str]:
+    """Patient directions at the left, right, top and bottom edge of an image, each one of R L A P H F.
+
+    `orientation` is ImageOrientationPatient: the cosines of a row (columns rising), then of a column (rows rising), in
+    LPS (PS3.3 C.7.6.2.1.1). The letter is the main direction; oblique planes keep their nearest one.
+    """
+    positive, negative = "LPH", "RAF"
+
+    def ends(cosines: Sequence[float]) -> tuple[str, str]:
+        axis = max(range(3), key=lambda i: abs(cosines[i]))
+        pair = (negative[axis], positive[axis])
+        return pair if cosines[axis] > 0 else pair[::-1]
+
+    return (*ends(orientation[:3]), *ends(orientation[3:]))

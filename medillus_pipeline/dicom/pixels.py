@@ -49,7 +49,7 @@ class GreyFrame:
         return _greys(self.calibration, window, self.stored)
 
     def histogram(self) -> tuple[np.ndarray, np.ndarray]:
-        """Distinct output values (float64) and how many pixels have each, padding and non-numbers left out."""
+        """Output values (float64, in no order) and how many pixels have each; without padding and non-numbers."""
         if self.tabled:
             counts = np.bincount(self._index().ravel(), minlength=2**self.calibration.bits)
             present = np.flatnonzero(counts)
@@ -60,6 +60,22 @@ class GreyFrame:
         kept = ~self.calibration.is_padding(stored)
         return self.calibration.values(stored[kept]), counts[kept]
 
+    def statistics(self) -> tuple[float, float, float] | None:
+        """Least, greatest and mean output value, padding left out; None when nothing but padding is there."""
+        if self.calibration.lut is not None or self.stored.dtype.kind == "f":
+            values, counts = self.histogram()
+            if not len(values):
+                return None
+            return float(values.min()), float(values.max()), float(values @ counts / counts.sum())
+        stored = self.stored
+        if self.calibration.padding is not None:
+            stored = stored[~self.calibration.is_padding(stored)]
+        if not stored.size:
+            return None
+        found = np.array([stored.min(), stored.max(), stored.mean(dtype=np.float64)], np.float64)
+        ends = self.calibration.values(found)
+        return float(ends[:2].min()), float(ends[:2].max()), float(ends[2])
+
     def full_range(self) -> Window:
         """The window that shows every value the pixel's bits can hold: an 8-bit image as it is."""
         values = self.calibration.values(self.calibration.domain() if self.tabled else self.stored)
@@ -68,9 +84,10 @@ class GreyFrame:
 
     def _index(self) -> np.ndarray:
         """Stored values as unsigned table indices: two's complement of `bits` bits."""
+        if self.stored.dtype.kind == "u":
+            return self.stored
         unsigned = self.stored.view(np.dtype(f"u{self.stored.dtype.itemsize}"))
-        mask = 2**self.calibration.bits - 1
-        return unsigned if self.stored.dtype.itemsize * 8 == self.calibration.bits else unsigned & mask
+        return unsigned & unsigned.dtype.type(2**self.calibration.bits - 1)
 
 
 def calibrated(dataset: Dataset, frame: int = 1, *, padding: float | None = None) -> np.ndarray:

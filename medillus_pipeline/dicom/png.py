@@ -55,7 +55,7 @@ def decode_png(data: bytes) -> np.ndarray:
             image.load()
             plain = image if image.mode in ("L", "RGB", "P") else image.convert("L" if image.mode == "1" else "RGB")
             return np.array(plain)
-    except (OSError, SyntaxError, zlib.error, struct.error) as error:
+    except (OSError, SyntaxError, zlib.error, struct.error, Image.DecompressionBombError) as error:
         raise ValueError("the bytes are no readable PNG") from error
 
 

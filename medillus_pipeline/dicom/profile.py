@@ -12,7 +12,7 @@ from enum import Enum, StrEnum
 from functools import cache
 from importlib import resources
 
-from pydicom.datadict import get_entry, tag_for_keyword
+from pydicom.datadict import get_entry, keyword_for_tag, tag_for_keyword
 from pydicom.tag import Tag
 
 EDITION = "2026d"
@@ -131,6 +131,23 @@ CODED_TEXT = _tags(
 )
 """Text attributes outside the table that are kept: codes, makes and technique. All other text outside it is removed."""
 
+CODED_KEYWORDS = frozenset(keyword_for_tag(tag) for tag in CODED_TEXT)
+
+CODE_TEXT = _tags("CodeValue", "LongCodeValue", "CodeMeaning")
+_SCHEMES = """
+DCM SCT SRT SNM3 99SDM LN UCUM FMA RADLEX RADELEMENT NCIT NCIt UMLS ICD10 ICD10CM I10 I10C I10P I9 I9C ICDO3
+ISO3166_1 RFC5646 MDC UBERON ACR BARI CPT4 C4
+"""
+CODING_SCHEMES = frozenset(_SCHEMES.split())
+"""Designators (PS3.16 chapter 8) of published schemes. In codes of any other scheme the text is a site's own: the
+value and the meaning get a dummy."""
+
+TEXT_KEPT_EMPTY = _tags("PositionReferenceIndicator")
+"""Text outside the table that is Type 2 in the image IODs."""
+
+TEXT_REPLACED = _tags("LUTLabel", "LUTExplanation")
+"""Text outside the table that is Type 1 in Real World Value Mapping (PS3.3 C.7.6.16.2.11)."""
+
 BULK_DATA = _tags(
     *("PixelData", "FloatPixelData", "DoubleFloatPixelData", "ExtendedOffsetTable", "ExtendedOffsetTableLengths"),
     *("RedPaletteColorLookupTableData", "GreenPaletteColorLookupTableData", "BluePaletteColorLookupTableData"),
@@ -140,10 +157,10 @@ BULK_DATA = _tags(
 )
 """Binary attributes outside the table that are kept, since pixels cannot be shown without them."""
 
-_TEXT = frozenset("AE LO LT PN SH ST UC UR UT".split())
-_BINARY = frozenset("OB OD OF OL OV OW UN".split())
-_DATES = frozenset("DA DT".split())
-_NOT_SEARCHED = frozenset("CS DA DT TM AS DS IS SQ".split())
+_TEXT = frozenset(["AE", "LO", "LT", "PN", "SH", "ST", "UC", "UR", "UT"])
+_BINARY = frozenset(["OB", "OD", "OF", "OL", "OV", "OW", "UN"])
+_DATES = frozenset(["DA", "DT"])
+_NOT_SEARCHED = frozenset(["CS", "DA", "DT", "TM", "AS", "DS", "IS", "SQ"])
 _PATIENT_TAGS = _tags("PatientName", "PatientID")
 _ACCESSION_TAGS = _tags("AccessionNumber")
 _OUTSIDE = Rule("", "UN", ("UN",), Action.REMOVE, Action.REMOVE, Sensitivity.NONE)
@@ -159,7 +176,7 @@ class Profile:
 
     @property
     def codes(self) -> list[tuple[str, str]]:
-        """Code value and meaning (CID 7050) of the profile and its options, for De-identification Method Code Sequence."""
+        """Code value and meaning (CID 7050) of the profile and its options."""
         return [BASIC_PROFILE_CODE, *sorted((option.value[1], option.value[2]) for option in self.options)]
 
     def rule(self, tag: int) -> Rule:
@@ -205,7 +222,9 @@ class Profile:
     @staticmethod
     def _outside_the_table(tag: int, vr: str) -> Action:
         if vr in _TEXT:
-            return Action.KEEP if tag in CODED_TEXT else Action.REMOVE
+            if tag in TEXT_KEPT_EMPTY:
+                return Action.EMPTY
+            return Action.KEEP if tag in CODED_TEXT else Action.DUMMY if tag in TEXT_REPLACED else Action.REMOVE
         if vr in _BINARY:
             return Action.KEEP if tag in BULK_DATA else Action.REMOVE
         if vr in _DATES:

@@ -196,15 +196,19 @@ def parse(data: bytes) -> FileDataset:
     """The DICOM data set with its elements left raw. To be called within `silenced()`.
 
     A file without preamble and meta information is taken for DICOM when it starts like a data set (group 0008) and
-    holds a SOP class, a modality or pixels. Raises Quarantine: `not_dicom`, or `unreadable`.
+    holds a SOP class, a modality or pixels. Raises Quarantine: `not_dicom`, `unreadable` or `truncated_pixels`.
     """
     marked = data[128:132] == b"DICM"
     if not marked and not _starts_like_a_dataset(data):
         raise Quarantine(Reason.NOT_DICOM)
     try:
         dataset = dcmread(io.BytesIO(data), force=True)
-    except Exception:
+    except Exception:  # noqa: BLE001 - pydicom raises anything, quoting values
         raise Quarantine(Reason.UNREADABLE if marked else Reason.NOT_DICOM) from None
+    if not len(dataset):
+        # pydicom gives up the whole data set where an element of undefined length has no end.
+        cut = marked and (b"\xe0\x7f\x10\x00" in data[132:] or b"\x7f\xe0\x00\x10" in data[132:])
+        raise Quarantine(Reason.TRUNCATED_PIXELS if cut else Reason.UNREADABLE if marked else Reason.NOT_DICOM)
     telling = (0x00080016, 0x00080060, 0x7FE00010, 0x00041220)
     if not marked and not any(tag in dataset for tag in telling):
         raise Quarantine(Reason.NOT_DICOM)

@@ -123,25 +123,28 @@ def _render_frame(dataset: Dataset, frame: int, task: Task) -> tuple[np.ndarray,
     """The picture, uint8, and the columns that say which window made it and what values it has."""
     if is_colour(dataset):
         pixels = colour_frame(dataset, frame)
-        return pixels, {"window": "colour", "window_center": None, "window_width": None} | _statistics(
-            np.arange(256.0), np.bincount(pixels.ravel(), minlength=256)
-        )
+        return pixels, _columns("colour", None, None, (float(pixels.min()), float(pixels.max()), float(pixels.mean())))
     grey = grey_frame(dataset, frame)
-    values, counts = grey.histogram()
-    if not len(values):
+    statistics = grey.statistics()
+    if statistics is None:
         raise PixelError(Skip.ONLY_PADDING)
-    window = _choose_window(dataset, frame, grey, (values, counts), task)
-    linear = isinstance(window, Window)
-    return grey.greys(window), {
-        "window": window.name,
-        "window_center": window.center if linear else None,
-        "window_width": window.width if linear else None,
-    } | _statistics(values, counts)
+    window = _choose_window(dataset, frame, grey, task)
+    numbers = (window.center, window.width) if isinstance(window, Window) else (None, None)
+    return grey.greys(window), _columns(window.name, *numbers, statistics)
 
 
-def _choose_window(
-    dataset: Dataset, frame: int, grey: GreyFrame, histogram: tuple[np.ndarray, np.ndarray], task: Task
-) -> Window | VoiLut:
+def _columns(window: str, center: float | None, width: float | None, values: tuple[float, float, float]) -> Row:
+    return {
+        "window": window,
+        "window_center": center,
+        "window_width": width,
+        "minimum": values[0],
+        "maximum": values[1],
+        "mean": values[2],
+    }
+
+
+def _choose_window(dataset: Dataset, frame: int, grey: GreyFrame, task: Task) -> Window | VoiLut:
     modality = task.instance["modality"]
     rule = task.policy.rule(modality, task.instance["body_part"])
     if rule in PRESETS and grey.calibration.hounsfield:
@@ -153,16 +156,11 @@ def _choose_window(
             return grey.full_range()
     if task.window is not None:
         return task.window
-    window = percentile_window([histogram[0]], [histogram[1]], task.policy.percentiles(modality))
+    values, counts = grey.histogram()
+    window = percentile_window([values], [counts], task.policy.percentiles(modality))
     if window is None:
         raise PixelError(Skip.ONLY_PADDING)
     return Window(f"frame-{window.name}", window.center, window.width, window.function)
-
-
-def _statistics(values: np.ndarray, counts: np.ndarray) -> Row:
-    present = values[counts > 0]
-    mean = float(values @ counts / counts.sum())
-    return {"minimum": float(present.min()), "maximum": float(present.max()), "mean": mean}
 
 
 def _row(instance: Row, frame: int, where: Plane, made: Row, path: str, sha256: str) -> Row:

@@ -10,16 +10,18 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from medillus_pipeline.dicom.profile import Sensitivity
+from medillus_pipeline.dicom.profile import CODED_KEYWORDS, Sensitivity
 from medillus_pipeline.dicom.values import DUMMY_TEXT
 
 MINIMUM_LENGTH = 5
 
-COMMON_WORDS = frozenset(
-    "abdomen anonym anonymised anonymized anonymous brain breast cardiac chest default extremity heart image "
-    "kidney liver localizer medical original patient pelvis perfusion phantom philips primary prostate removed "
-    "screen shoulder siemens spine study thorax toshiba unknown unnamed unspecified volunteer whole".split()
-)
+_COMMON_WORDS = """
+abdomen anonym anonymised anonymized anonymous brain breast cardiac chest default extremity heart image kidney liver
+localizer medical original patient pelvis perfusion phantom philips primary prostate removed screen shoulder siemens
+spine study thorax toshiba unknown unnamed unspecified volunteer whole
+"""
+_MAKES = ("ge medical systems", "philips medical systems", "siemens healthineers", "canon medical systems")
+COMMON_WORDS = frozenset((*_COMMON_WORDS.split(), *_MAKES))
 """Words that identify nobody when they stand alone as a name or id, and that legitimate attributes hold."""
 
 _NUMERIC_TOKEN = re.compile(r"[0-9a-z.]+")
@@ -75,8 +77,6 @@ def search(
     elements: Sequence[tuple[str, str, bytes]],
     cells: Iterable[str],
     identifiers: Iterable[Identifier],
-    *,
-    coded_vrs: frozenset[str] = frozenset({"CS"}),
 ) -> Counter[str]:
     """Identifiers that stand in a new file or its row: attribute keyword → number of values found.
 
@@ -94,7 +94,8 @@ def search(
                 continue
             if identifier.sensitivity is Sensitivity.DESCRIPTIVE:
                 if free is None:
-                    free = _joined(value for keyword, vr, value in elements if vr not in coded_vrs)
+                    coded = CODED_KEYWORDS
+                    free = _joined(value for keyword, vr, value in elements if vr != "CS" and keyword not in coded)
                 found = _stands_in(needle, free)
             else:
                 if values is None:
@@ -135,8 +136,8 @@ def search_kept(kept: Iterable[Kept], identifiers: Iterable[Identifier]) -> dict
 def unchanged(replaced: Iterable[Replaced]) -> Counter[str]:
     """Dates and short values that came out as they went in: attribute keyword → count."""
     padding = b" \x00"
-    same = (r.keyword for r in replaced if r.before.strip(padding) and r.before.strip(padding) == r.after.strip(padding))
-    return Counter(same)
+    pairs = ((r.keyword, r.before.strip(padding), r.after.strip(padding)) for r in replaced)
+    return Counter(keyword for keyword, before, after in pairs if before and before == after)
 
 
 def _forms(identifier: Identifier) -> list[bytes]:

@@ -25,6 +25,10 @@ from medillus_pipeline.zones import Zone
 __all__ = ["Rendered", "contact_sheet", "render_delivery", "thumbnail"]
 
 
+POOLED = 200
+"""Frames from which a pool of processes saves more than the second or so that starting it costs."""
+
+
 @dataclass(frozen=True)
 class Rendered:
     """Rows of SLICES; frames (instances, where none of their frames can be shown) left out, by reason; and how many
@@ -50,7 +54,8 @@ def render_delivery(
 
     A first pass over a sample of each series whose window follows from its values (MR, PET, X-ray without a VOI) finds
     that window. `window` asks for one preset for all CT, or `file` for each file's own; `policy` says more. `workers`
-    processes share the work, or the `executor` given does; the result is the same for any number. Raises InputError
+    spawned processes share the work of a delivery that is large enough, or the `executor` given does; the result is the
+    same for any number. Raises InputError
     for an unknown window, StoreError when the zone cannot be used, TransientError when a worker process dies.
     """
     try:
@@ -67,7 +72,8 @@ def render_delivery(
     total = len(surveyed) + len(ordered)
     rows: list[Row] = []
     skipped: Counter[str] = Counter()
-    with _pool(workers, executor, total) as pool:
+    frames = sum(max(1, row["frames"]) for row in surveyed + ordered)
+    with _pool(workers if frames >= POOLED else 1, executor, total) as pool:
         windows = _survey(pool, surveyed, clean, policy, lambda done: progress and progress(done, total))
         tasks = [Task(row, clean, policy, windows.get(row["series_instance_uid"])) for row in ordered]
         for done, (made, reasons) in enumerate(_map(pool, render_instance, tasks), start=1):

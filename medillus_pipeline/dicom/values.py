@@ -3,9 +3,10 @@
 import datetime
 import re
 from collections.abc import Callable
+from functools import lru_cache
 
 from pydicom.charset import convert_encodings, decode_bytes
-from pydicom.uid import UID_dictionary
+from pydicom.uid import UID
 from pydicom.valuerep import TEXT_VR_DELIMS
 
 from medillus_pipeline.dicom.encoding import NUMBER_BYTES
@@ -51,12 +52,19 @@ def dummy(vr: str) -> bytes:
     return _DUMMIES.get(vr, bytes(8) if vr.startswith("O") or vr == "UN" else DUMMY_TEXT.encode())
 
 
+@lru_cache(maxsize=4096)
+def registered_name(uid: str) -> str:
+    """The name of a UID that PS3.6 Annex A registers; empty for any other."""
+    name = UID(uid).name if uid else ""
+    return "" if name == uid else name
+
+
 def mapped_uids(value: bytes, uid: Callable[[str], str]) -> bytes:
     """Every UID of a value mapped by `uid`, except the registered ones (PS3.6 Annex A and coding schemes)."""
     mapped = []
     for part in value.decode("ascii", "replace").split("\\"):
         part = part.strip(" \x00")
-        known = not part or part in UID_dictionary or part in CODING_SCHEME_UIDS
+        known = not part or registered_name(part) or part in CODING_SCHEME_UIDS
         mapped.append(part if known else uid(part))
     return "\\".join(mapped).encode()
 
@@ -86,7 +94,7 @@ def _moved(year: bytes, month: bytes, day: bytes, days: int) -> datetime.date | 
 
 def _shift_date(value: bytes, days: int) -> bytes | None:
     match = _DATE.fullmatch(value)
-    moved = _moved(*match.groups(), days) if match else None
+    moved = _moved(match[1], match[2], match[3], days) if match else None
     return f"{moved:%Y%m%d}".rjust(8, "0").encode() if moved else None
 
 
@@ -146,7 +154,7 @@ def encodings_of(character_set: bytes | None) -> list[str]:
     terms = (character_set or b"").decode("ascii", "replace").split("\\")
     try:
         return convert_encodings([term.strip(" \x00") for term in terms])
-    except Exception:  # an unknown term: pydicom raises several kinds
+    except LookupError:
         return ["iso8859"]
 
 

@@ -70,10 +70,11 @@ def body_mask(values: np.ndarray, spacing: tuple[float, float], threshold: float
     reach = [max(1, round(TABLE_THICKNESS_MM / 2 / (pitch * step))) for pitch, step in zip(spacing, steps, strict=True)]
     rows, columns = np.ogrid[-reach[0] : reach[0] + 1, -reach[1] : reach[1] + 1]
     disc = (rows / reach[0]) ** 2 + (columns / reach[1]) ** 2 <= 1
-    components, count = ndimage.label(ndimage.binary_opening(over, disc))
-    if not count:
-        return np.zeros(values.shape, bool)
+    components = np.zeros(over.shape, np.int32)
+    ndimage.label(ndimage.binary_opening(over, disc), output=components)
     areas = np.bincount(components.ravel())[1:]
+    if not len(areas):
+        return np.zeros(values.shape, bool)
     kept = np.concatenate([[False], areas >= areas.max() / 3])[components]
     filled = ndimage.binary_dilation(ndimage.binary_fill_holes(kept), iterations=1)[1:-1, 1:-1]
     return np.repeat(np.repeat(filled, steps[0], 0), steps[1], 1)[:height, :width]

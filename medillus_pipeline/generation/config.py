@@ -15,79 +15,91 @@ class _Config(BaseModel):
 class DatasetConfig(_Config):
     """The canonical frame and what goes into a snapshot."""
 
-    size: int = Field(64, ge=16, le=512, multiple_of=8, description="height and width of a packed slice in pixels")
-    modality: str = Field("CT", description="DICOM Modality that the snapshot holds; slices of others are left out")
+    preset: str = Field(default="demo", description="preset whose prior, segmenters and generator go with the dataset")
+    size: int = Field(
+        default=64, ge=16, le=512, multiple_of=8, description="height and width of a packed slice in pixels"
+    )
+    modality: str = Field(
+        default="CT", description="DICOM Modality that the snapshot holds; slices of others are left out"
+    )
     field_of_view_mm: dict[str, float] = Field(
         default={"HEAD": 280.0, "NECK": 280.0, "HEADNECK": 400.0, "BRAIN": 280.0},
         description="side of the square canonical frame in mm, by BodyPartExamined in upper case",
     )
     default_field_of_view_mm: float = Field(
-        420.0, gt=0, le=1000, description="side of the canonical frame in mm for every other body part"
+        default=420.0, gt=0, le=1000, description="side of the canonical frame in mm for every other body part"
     )
     axial_tolerance_degrees: float = Field(
-        20.0, ge=0, le=45, description="greatest angle between slice normal and body axis; slices beyond are left out"
+        default=20.0,
+        ge=0,
+        le=45,
+        description="greatest angle between slice normal and body axis; slices beyond are left out",
     )
     minimum_class_patients: int = Field(
-        2, ge=1, description="a structure becomes a class when at least so many training patients have it"
+        default=2, ge=1, description="a structure becomes a class when at least so many training patients have it"
     )
 
 
 class PriorConfig(_Config):
     """The anatomical prior."""
 
-    levels: int = Field(24, ge=2, le=256, description="number of positions along the body axis, feet to head")
+    levels: int = Field(default=24, ge=2, le=256, description="number of positions along the body axis, feet to head")
     level_smoothing: float = Field(
-        1.0, ge=0, le=10, description="standard deviation of the smoothing along the body axis, in levels"
+        default=1.0, ge=0, le=10, description="standard deviation of the smoothing along the body axis, in levels"
     )
     plane_smoothing: float = Field(
-        1.0, ge=0, le=10, description="standard deviation of the smoothing within a slice, in pixels"
+        default=1.0, ge=0, le=10, description="standard deviation of the smoothing within a slice, in pixels"
     )
 
 
 class SegmenterConfig(_Config):
     """A small U-Net that labels images: the judge, or the organ segmenter."""
 
-    channels: tuple[int, ...] = Field((16, 32, 64), description="feature channels, finest resolution first")
-    blocks: int = Field(1, ge=1, le=4, description="residual blocks at each resolution")
-    steps: int = Field(260, ge=1, description="training steps")
-    batch_size: int = Field(16, ge=1, description="slices in a training step")
-    learning_rate: float = Field(3e-3, gt=0, le=1, description="greatest learning rate (AdamW, one cycle)")
-    weight_decay: float = Field(1e-4, ge=0, description="weight decay of AdamW")
-    shift: float = Field(0.06, ge=0, le=0.5, description="augmentation: greatest shift, as a share of the frame")
-    rotation_degrees: float = Field(8.0, ge=0, le=45, description="augmentation: greatest rotation")
-    scale: float = Field(0.08, ge=0, le=0.5, description="augmentation: greatest relative change of size")
-    noise: float = Field(0.03, ge=0, le=1, description="augmentation: added noise, in units of the [-1, 1] map")
-    threads: int = Field(2, ge=1, le=256, description="CPU threads")
+    channels: tuple[int, ...] = Field(default=(16, 32, 64), description="feature channels, finest resolution first")
+    blocks: int = Field(default=1, ge=1, le=4, description="residual blocks at each resolution")
+    steps: int = Field(default=480, ge=1, description="training steps")
+    batch_size: int = Field(default=8, ge=1, description="slices in a training step")
+    learning_rate: float = Field(default=6e-3, gt=0, le=1, description="greatest learning rate (AdamW, one cycle)")
+    weight_decay: float = Field(default=1e-4, ge=0, description="weight decay of AdamW")
+    shift: float = Field(
+        default=0.03, ge=0, le=0.5, description="augmentation: greatest shift, as a share of the frame"
+    )
+    rotation_degrees: float = Field(default=4.0, ge=0, le=45, description="augmentation: greatest rotation")
+    scale: float = Field(default=0.05, ge=0, le=0.5, description="augmentation: greatest relative change of size")
+    noise: float = Field(default=0.03, ge=0, le=1, description="augmentation: added noise, in units of the [-1, 1] map")
+    threads: int = Field(default=2, ge=1, le=256, description="CPU threads")
 
 
 class GeneratorConfig(_Config):
     """The mask-conditioned rectified flow and its training."""
 
-    channels: tuple[int, ...] = Field((16, 32, 64, 96), description="feature channels, finest resolution first")
-    embedding: int = Field(64, ge=8, description="width of the embedding of the flow time")
-    steps: int = Field(1000, ge=1, description="training steps")
-    batch_size: int = Field(16, ge=1, description="slices in a training step")
-    learning_rate: float = Field(1e-3, gt=0, le=1, description="learning rate of AdamW after warm-up")
-    betas: tuple[float, float] = Field((0.9, 0.99), description="moment decays of AdamW")
-    weight_decay: float = Field(0.0, ge=0, description="weight decay of AdamW")
-    warmup_steps: int = Field(50, ge=0, description="steps over which the learning rate rises")
-    final_learning_rate: float = Field(0.1, ge=0, le=1, description="share of the learning rate at the end (cosine)")
-    ema_decay: float = Field(0.995, ge=0, lt=1, description="decay of the moving average of the weights")
-    gradient_clip: float = Field(1.0, gt=0, description="greatest norm of the gradient")
-    time_mean: float = Field(0.0, description="mean of the logit-normal flow time (positive: nearer the image)")
-    time_deviation: float = Field(1.0, gt=0, description="standard deviation of the logit-normal flow time")
-    shift_pixels: int = Field(2, ge=0, le=16, description="augmentation: greatest shift in whole pixels")
-    precision: Literal["bf16-mixed", "32-true", "16-mixed"] = Field(
-        "bf16-mixed", description="Lightning Fabric precision"
+    channels: tuple[int, ...] = Field(default=(16, 32, 64, 96), description="feature channels, finest resolution first")
+    embedding: int = Field(default=64, ge=8, description="width of the embedding of the flow time")
+    steps: int = Field(default=1000, ge=1, description="training steps")
+    batch_size: int = Field(default=16, ge=1, description="slices in a training step")
+    learning_rate: float = Field(default=1e-3, gt=0, le=1, description="learning rate of AdamW after warm-up")
+    betas: tuple[float, float] = Field(default=(0.9, 0.99), description="moment decays of AdamW")
+    weight_decay: float = Field(default=0.0, ge=0, description="weight decay of AdamW")
+    warmup_steps: int = Field(default=50, ge=0, description="steps over which the learning rate rises")
+    final_learning_rate: float = Field(
+        default=0.1, ge=0, le=1, description="share of the learning rate at the end (cosine)"
     )
-    accelerator: Literal["cpu", "gpu", "auto"] = Field("cpu", description="Lightning Fabric accelerator")
-    devices: int = Field(1, ge=1, le=64, description="number of devices")
-    threads: int = Field(2, ge=1, le=256, description="CPU threads")
-    checkpoint_every: int = Field(200, ge=1, description="steps between checkpoints")
-    log_every: int = Field(20, ge=1, description="steps between logged figures")
-    preview_every: int = Field(250, ge=1, description="steps between sample grids")
-    preview_steps: int = Field(10, ge=1, le=1000, description="Euler steps of a sample grid")
-    release_steps: int = Field(25, ge=1, le=1000, description="Euler steps of released images")
+    ema_decay: float = Field(default=0.995, ge=0, lt=1, description="decay of the moving average of the weights")
+    gradient_clip: float = Field(default=1.0, gt=0, description="greatest norm of the gradient")
+    time_mean: float = Field(default=0.0, description="mean of the logit-normal flow time (positive: nearer the image)")
+    time_deviation: float = Field(default=1.0, gt=0, description="standard deviation of the logit-normal flow time")
+    shift_pixels: int = Field(default=2, ge=0, le=16, description="augmentation: greatest shift in whole pixels")
+    precision: Literal["bf16-mixed", "32-true", "16-mixed"] = Field(
+        default="bf16-mixed", description="Lightning Fabric precision"
+    )
+    accelerator: Literal["cpu", "gpu", "auto"] = Field(default="cpu", description="Lightning Fabric accelerator")
+    devices: int = Field(default=1, ge=1, le=64, description="number of devices")
+    threads: int = Field(default=2, ge=1, le=256, description="CPU threads")
+    checkpoint_every: int = Field(default=200, ge=1, description="steps between checkpoints")
+    log_every: int = Field(default=20, ge=1, description="steps between logged figures")
+    preview_every: int = Field(default=250, ge=1, description="steps between sample grids")
+    preview_steps: int = Field(default=10, ge=1, le=1000, description="Euler steps of a sample grid")
+    release_steps: int = Field(default=25, ge=1, le=1000, description="Euler steps of released images")
 
 
 class GenerationConfig(_Config):
@@ -103,13 +115,21 @@ class GenerationConfig(_Config):
 PRESETS: dict[str, GenerationConfig] = {
     "demo": GenerationConfig(),
     "tiny": GenerationConfig(
-        dataset=DatasetConfig(size=32),
+        dataset=DatasetConfig(preset="tiny", size=32),
         prior=PriorConfig(levels=8),
         judge=SegmenterConfig(channels=(8, 16), steps=30, batch_size=8),
         organ_segmenter=SegmenterConfig(channels=(8, 16, 24), steps=30, batch_size=8),
         generator=GeneratorConfig(
-            channels=(8, 16), embedding=16, steps=20, batch_size=4, warmup_steps=4, checkpoint_every=8, log_every=5,
-            preview_every=10, preview_steps=2, release_steps=4,
+            channels=(8, 16),
+            embedding=16,
+            steps=20,
+            batch_size=4,
+            warmup_steps=4,
+            checkpoint_every=8,
+            log_every=5,
+            preview_every=10,
+            preview_steps=2,
+            release_steps=4,
         ),
     ),
 }

@@ -1,14 +1,14 @@
 """A dataset snapshot: labelled slices of all published partitions, in the canonical frame, with the frozen split.
 
-Packed arrays, an index table and a manifest, all immutable payloads of the clean zone. How a series is resampled is in
-`packing.py`; who is in which split is decided in `split.py`.
+Packed arrays, an index table and a manifest, all immutable payloads of the clean zone. Which slices are taken is
+decided in `selection.py`, how a series is resampled in `packing.py`, who is in which split in `split.py`.
 """
 
 import hashlib
 import io
 import json
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from multiprocessing import get_context
@@ -18,10 +18,11 @@ import numpy as np
 
 from medillus_pipeline.annotation.vocabulary import Vocabulary
 from medillus_pipeline.errors import NotEnoughDataError
-from medillus_pipeline.generation.canonical import is_axial
 from medillus_pipeline.generation.config import DatasetConfig
 from medillus_pipeline.generation.intensity import IntensityMap, intensity_map
-from medillus_pipeline.generation.packing import PackedSlice, SeriesJob, affine_of, pack_series
+from medillus_pipeline.generation.packing import PackedSlice, SeriesJob, pack_series
+from medillus_pipeline.generation.pictures import class_colours, grey, overlaid, sheet
+from medillus_pipeline.generation.selection import masks_in_force, select
 from medillus_pipeline.generation.split import SPLITS, split_hash
 from medillus_pipeline.tables import TRAINING_SLICES, from_parquet, to_parquet
 from medillus_pipeline.zones import Zone
@@ -77,6 +78,11 @@ class Dataset:
         """Median distance between pixel centres in mm."""
         return float(np.median([row["affine"][0] for row in self.rows])) if self.rows else float("nan")
 
+    @property
+    def preset(self) -> str:
+        """Name of the preset whose prior, segmenters and generator go with this dataset."""
+        return self.manifest["config"]["preset"]
+
     def split(self, name: str) -> "Dataset":
         """The slices of one split; arrays stay views of the packed ones (rows are sorted by split)."""
         chosen = [i for i, row in enumerate(self.rows) if row["split"] == name]
@@ -84,25 +90,6 @@ class Dataset:
         return Dataset(
             self.values[part], self.labels[part], self.classes, self.rows[part], self.fingerprint, self.manifest
         )
-
-
-def masks_in_force(masks: Iterable[Row]) -> dict[str, Row]:
-    """One mask per slice name: the primary annotator's greatest revision.
-
-    The primary annotator of a slice is, among those who annotated it, the one with most slices in all; ties go to the
-    name that sorts first. Of two rows with the same identity the first wins.
-    """
-    newest: dict[tuple[str, str], Row] = {}
-    for row in masks:
-        key = (row["slice_name"], row["annotator"])
-        if key not in newest or row["revision"] > newest[key]["revision"]:
-            newest[key] = row
-    slices_of = Counter(annotator for _, annotator in newest)
-    chosen: dict[str, Row] = {}
-    for (name, annotator), row in sorted(newest.items()):
-        if name not in chosen or slices_of[annotator] > slices_of[chosen[name]["annotator"]]:
-            chosen[name] = row
-    return chosen
 
 
 def build_snapshot(
@@ -129,7 +116,7 @@ def build_snapshot(
     """
     labelled = masks_in_force(masks)
     left_out: Counter[str] = Counter()
-    series, split_of = _select(slices, labelled, instances, splits, config, left_out)
+    series, split_of = select(slices, labelled, instances, splits, config, left_out)
     jobs = [_job(rows, labelled, split_of, clean, config) for _, rows in sorted(series.items())]
     packed: list[PackedSlice] = []
     for done, part in enumerate(_packed(jobs, workers), start=1):
@@ -162,13 +149,21 @@ def build_snapshot(
         _index_row(i, item, by_name[item.slice_name], split_of[item.slice_name], labelled, classes, labels[i])
         for i, item in enumerate(kept)
     ]
-    return _store(clean, values, labels, rows, classes, config, {
-        "partitions": dict(partitions),
-        "split_hash": split_hash(splits),
-        "vocabulary_version": vocabulary.version,
-        "left_out": dict(sorted(left_out.items())),
-        "dropped_classes": dropped,
-    })
+    return _store(
+        clean,
+        values,
+        labels,
+        rows,
+        classes,
+        config,
+        {
+            "partitions": dict(partitions),
+            "split_hash": split_hash(splits),
+            "vocabulary_version": vocabulary.version,
+            "left_out": dict(sorted(left_out.items())),
+            "dropped_classes": dropped,
+        },
+    )
 
 
 def load_snapshot(clean: Zone, manifest_path: str) -> Dataset:
@@ -185,51 +180,16 @@ def load_snapshot(clean: Zone, manifest_path: str) -> Dataset:
     )
 
 
-def _select(
-    slices: Sequence[Row],
-    labelled: Mapping[str, Row],
-    instances: Sequence[Row],
-    splits: Mapping[str, str],
-    config: DatasetConfig,
-    left_out: Counter[str],
-) -> tuple[dict[str, list[Row]], dict[str, str]]:
-    """Usable axial slices by series (unlabelled ones too: they tell the extent), and the split of those to pack."""
-    published = {row["sop_instance_uid"] for row in instances}
-    series: dict[str, list[Row]] = defaultdict(list)
-    split_of: dict[str, str] = {}
-    seen: set[str] = set()
-    for row in slices:
-        name = row["slice_name"]
-        if name in seen:
-            left_out["duplicate"] += 1
-            continue
-        seen.add(name)
-        mask = labelled.get(name)
-        if reason := _unusable(row, published, config):
-            left_out[reason] += 1
-            continue
-        series[row["series_instance_uid"]].append(row)
-        if mask is None or not mask["labels"]:
-            left_out["unlabelled"] += 1
-        elif (mask["rows"], mask["columns"]) != (row["rows"], row["columns"]):
-            left_out["mask_of_other_size"] += 1
-        elif row["split_token"] not in splits:
-            left_out["patient_without_split"] += 1
-        else:
-            split_of[name] = splits[row["split_token"]]
-    used = {uid: rows for uid, rows in series.items() if any(row["slice_name"] in split_of for row in rows)}
-    return used, split_of
-
-
-def _unusable(row: Row, published: set[str], config: DatasetConfig) -> str | None:
-    """Why a slice cannot stand in the canonical frame, or None."""
-    if row["sop_instance_uid"] not in published:
-        return "no_instance"
-    if row["modality"] != config.modality:
-        return "other_modality"
-    if row["position"] is None or row["orientation"] is None or row["pixel_spacing"] is None:
-        return "no_geometry"
-    return None if is_axial(affine_of(row), config.axial_tolerance_degrees) else "not_axial"
+def preview(dataset: Dataset, vocabulary: Vocabulary, *, columns: int = 8) -> bytes:
+    """A PNG with two lines for each split: slices spread over it, and the same with their structures in colour."""
+    colours = class_colours(dataset.classes, vocabulary.palette())
+    lines = []
+    for split in map(dataset.split, SPLITS):
+        rows = np.unique(np.linspace(0, len(split) - 1, columns).round().astype(int)) if len(split) else []
+        shown = [grey(np.asarray(split.values[row]), dataset.manifest["config"]["modality"]) for row in rows]
+        lines.append(shown)
+        lines.append([overlaid(p, np.asarray(split.labels[row]), colours) for p, row in zip(shown, rows, strict=True)])
+    return sheet([line for line in lines if line])
 
 
 def _job(

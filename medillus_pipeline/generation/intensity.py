@@ -4,6 +4,7 @@ Piecewise linear: soft tissue, where organs differ by tens of HU, gets most of t
 their order and their details, and the inverse gives HU again.
 """
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -25,6 +26,15 @@ class IntensityMap:
         if len(self.values) != len(self.mapped) or not rising or (self.mapped[0], self.mapped[-1]) != (-1.0, 1.0):
             raise ValueError("an intensity map needs increasing knots that span -1 to 1")
 
+    def describe(self) -> dict[str, list[float]]:
+        """The knots, for JSON."""
+        return {"values": list(self.values), "mapped": list(self.mapped)}
+
+    @classmethod
+    def from_description(cls, described: Mapping[str, Sequence[float]]) -> "IntensityMap":
+        """The inverse of `describe`."""
+        return cls(tuple(described["values"]), tuple(described["mapped"]))
+
     def forward(self, values: np.ndarray) -> np.ndarray:
         """Calibrated values of any shape to float32 in [-1, 1]."""
         return np.interp(values, self.values, self.mapped).astype(np.float32)
@@ -34,7 +44,7 @@ class IntensityMap:
         return np.rint(np.interp(mapped, self.mapped, self.values)).astype(np.int16)
 
 
-CT = IntensityMap((-1024.0, -250.0, 250.0, 1500.0, 3071.0), (-1.0, -0.6, 0.6, 0.92, 1.0))
+CT = IntensityMap((-1024.0, -250.0, 250.0, 1000.0, 3071.0), (-1.0, -0.6, 0.5, 0.85, 1.0))
 LINEAR = IntensityMap((-1000.0, 1000.0), (-1.0, 1.0))
 """For modalities without a unit: series-normalised values (see `canonical.series_scale`)."""
 

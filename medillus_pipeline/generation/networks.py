@@ -11,6 +11,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+LEAST_REST = 0.05
+"""Least time left (1 - time) that the velocity is divided by: bounds the weight of nearly finished images."""
+
 
 def groups(channels: int) -> int:
     """Groups of a GroupNorm: the greatest of 8, 4, 2, 1 that divides the channels."""
@@ -41,6 +44,8 @@ class Block(nn.Module):
 class FlowUNet(nn.Module):
     """Velocity of the flow: (n, 1, h, w) noisy image, (n, conditions, h, w) condition, (n,) time → (n, 1, h, w).
 
+    The layers predict the clean image and the velocity follows from it (Li and He 2025, "Back to Basics: Let Denoising
+    Generative Models Denoise"): a small network need not carry the noise through, and the last step leaves no grain.
     `channels` lists the features of each resolution, finest first; h and w are multiples of 2^(len(channels) - 1).
     """
 
@@ -63,14 +68,12 @@ class FlowUNet(nn.Module):
             self.grow.append(nn.Conv2d(coarse, fine, 1))
             self.up.append(Block(2 * fine, fine, embedding))
         self.leave = nn.Sequential(nn.GroupNorm(groups(channels[0]), channels[0]), nn.SiLU())
-        self.velocity = nn.Conv2d(channels[0], 1, 3, padding=1)
-        nn.init.zeros_(self.velocity.weight)
-        nn.init.zeros_(self.velocity.bias)  # pyright: ignore[reportArgumentType]
+        self.image = nn.Conv2d(channels[0], 1, 3, padding=1)
+        nn.init.zeros_(self.image.weight)
+        nn.init.zeros_(self.image.bias)  # pyright: ignore[reportArgumentType]
 
     def forward(self, noisy: Tensor, condition: Tensor, time: Tensor) -> Tensor:
-        angles = time[:, None] * torch.exp(
-            torch.linspace(0, math.log(1000), self.frequencies, device=time.device)
-        )
+        angles = time[:, None] * torch.exp(torch.linspace(0, math.log(1000), self.frequencies, device=time.device))
         embedding = functional.silu(self.embed(torch.cat([angles.sin(), angles.cos()], 1)))
         x = self.enter(torch.cat([noisy, condition], 1))
         kept = []
@@ -83,7 +86,8 @@ class FlowUNet(nn.Module):
         for grow, block in zip(self.grow, self.up, strict=True):
             x = functional.interpolate(grow(x), scale_factor=2, mode="nearest")
             x = block(torch.cat([x, kept.pop()], 1), embedding)
-        return self.velocity(self.leave(x))
+        image = self.image(self.leave(x)).float()
+        return (image - noisy) / (1 - time).clamp(min=LEAST_REST)[:, None, None, None]
 
 
 def prior_channels(tissue: Tensor, levels: Tensor) -> Tensor:
@@ -110,6 +114,15 @@ def conditions(labels: Tensor, classes: int, channels: Tensor) -> Tensor:
     """(n, classes + c, h, w): one channel for each class (labels 1 … classes), then the prior's channels."""
     masks = functional.one_hot(labels.long(), classes + 1).permute(0, 3, 1, 2)[:, 1:]
     return torch.cat([masks.to(channels.dtype), channels], 1)
+
+
+def likely_levels(occupancy: Tensor, labels: Tensor) -> Tensor:
+    """(n,) levels at which label maps (n, h, w) are likeliest, given the occupancy (positions, classes, h, w)."""
+    positions, classes = occupancy.shape[:2]
+    probable = occupancy.clamp(1e-3, 1 - 1e-3).flatten(1)
+    masks = functional.one_hot(labels.long(), classes + 1).permute(0, 3, 1, 2)[:, 1:].flatten(1).to(probable.dtype)
+    likelihood = masks @ probable.log().T + (1 - masks) @ (1 - probable).log().T
+    return likelihood.argmax(1) / (positions - 1)
 
 
 @torch.inference_mode()

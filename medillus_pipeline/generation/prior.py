@@ -13,13 +13,16 @@ import numpy as np
 from safetensors.numpy import load, save
 from scipy import ndimage
 
+from medillus_pipeline.annotation.vocabulary import Vocabulary
 from medillus_pipeline.errors import NotEnoughDataError
 from medillus_pipeline.generation.canonical import NORMALISED_RANGE
 from medillus_pipeline.generation.config import PriorConfig
 from medillus_pipeline.generation.dataset import Dataset
+from medillus_pipeline.generation.pictures import class_colours, sheet
 
 TISSUES = ("air", "fat", "soft", "bone")
 TISSUE_THRESHOLDS_HU = (-300.0, -20.0, 200.0)
+TISSUE_GREYS = (0, 90, 160, 255)
 FORMAT = 1
 
 
@@ -61,11 +64,11 @@ class Prior:
 
     def likely_levels(self, labels: np.ndarray) -> np.ndarray:
         """(n,) float32: for each label map (n, h, w), class indices, the level whose occupancy explains it best."""
-        probable = np.clip(self.occupancy, 1e-3, 1 - 1e-3)
-        masks = np.stack([labels == index for index in range(1, len(self.classes) + 1)], 1).astype(np.float32)
-        present = np.tensordot(masks, np.log(probable), axes=([1, 2, 3], [1, 2, 3]))
-        absent = np.tensordot(1 - masks, np.log(1 - probable), axes=([1, 2, 3], [1, 2, 3]))
-        return ((present + absent).argmax(1) / (len(self.occupancy) - 1)).astype(np.float32)
+        import torch
+
+        from medillus_pipeline.generation.networks import likely_levels
+
+        return likely_levels(torch.from_numpy(self.occupancy), torch.from_numpy(np.asarray(labels, np.int64))).numpy()
 
     def to_bytes(self) -> bytes:
         """Safetensors, with classes and origin in its metadata."""
@@ -120,6 +123,23 @@ def build_prior(dataset: Dataset, config: PriorConfig | None = None) -> Prior:
         order=order,
         patients=len(np.unique(patients)),
         dataset_fingerprint=dataset.fingerprint,
+    )
+
+
+def preview(prior: Prior, vocabulary: Vocabulary, *, columns: int = 8) -> bytes:
+    """A PNG with two lines, feet to head: the expected tissue, and each pixel's likeliest structure, as bright as it
+    is likely.
+    """
+    levels = np.linspace(0, len(prior.tissue) - 1, columns).round().astype(int)
+    tissue = np.tensordot(np.array(TISSUE_GREYS, np.float32), prior.tissue[levels], axes=(0, 1))
+    colours = class_colours(prior.classes, vocabulary.palette())[1:]
+    occupancy = prior.occupancy[levels]
+    structure = colours[occupancy.argmax(1)] * np.clip(occupancy.max(1), 0, 1)[..., None]
+    return sheet(
+        [
+            list(np.repeat(np.rint(tissue)[..., None], 3, -1).astype(np.uint8)),
+            list(np.rint(structure).astype(np.uint8)),
+        ]
     )
 
 

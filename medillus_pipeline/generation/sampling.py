@@ -6,12 +6,12 @@ from typing import Any
 import numpy as np
 import torch
 
-from medillus_pipeline.dicom.png import encode_png
 from medillus_pipeline.generation.compute import cpu_threads, weights_from_bytes, weights_to_bytes
 from medillus_pipeline.generation.config import GeneratorConfig
 from medillus_pipeline.generation.dataset import Dataset
-from medillus_pipeline.generation.intensity import intensity_map
+from medillus_pipeline.generation.intensity import IntensityMap
 from medillus_pipeline.generation.networks import FlowUNet, conditions, integrate, noise_for, prior_channels
+from medillus_pipeline.generation.pictures import class_colours, grey, sheet
 from medillus_pipeline.generation.prior import TISSUES, Prior
 
 FORMAT = 1
@@ -32,6 +32,7 @@ class Generator:
     prior: Prior
     classes: tuple[int, ...]
     modality: str
+    intensity: IntensityMap
     size: int
     config: GeneratorConfig
     seed: int
@@ -62,7 +63,7 @@ class Generator:
                 channels = prior_channels(tissue, torch.as_tensor(levels[part], dtype=torch.float32))
                 condition = conditions(torch.from_numpy(class_maps[part].astype(np.int64)), len(self.classes), channels)
                 image = integrate(self.network, condition, noise[part], steps or self.config.release_steps)
-                parts.append(intensity_map(self.modality).inverse(image[:, 0].numpy()))
+                parts.append(self.intensity.inverse(image[:, 0].numpy()))
         return np.concatenate(parts)
 
     def describe(self) -> dict[str, Any]:
@@ -71,6 +72,7 @@ class Generator:
             "format": FORMAT,
             "classes": list(self.classes),
             "modality": self.modality,
+            "intensity": self.intensity.describe(),
             "size": self.size,
             "seed": self.seed,
             "dataset_fingerprint": self.dataset_fingerprint,
@@ -91,8 +93,14 @@ class Generator:
         network = build_network(len(described["classes"]), config)
         network.load_state_dict(weights)
         return cls(
-            network=network.eval(), prior=prior, classes=prior.classes, modality=described["modality"],
-            size=described["size"], config=config, seed=described["seed"],
+            network=network.eval(),
+            prior=prior,
+            classes=prior.classes,
+            modality=described["modality"],
+            intensity=IntensityMap.from_description(described["intensity"]),
+            size=described["size"],
+            config=config,
+            seed=described["seed"],
             dataset_fingerprint=described["dataset_fingerprint"],
         )
 
@@ -113,20 +121,12 @@ def sample_sheet(
     `palette` holds three bytes for each vocabulary id. CT is shown in a 50/350 HU window.
     """
     labels = np.asarray(dataset.labels)[rows]
-    colours = np.frombuffer(palette, np.uint8).reshape(-1, 3)[[0, *dataset.classes]]
-    colours = np.where(np.arange(len(colours))[:, None] == 0, 0, colours).astype(np.uint8)
     generated = generator.sample(
         np.repeat(labels, samples, 0), np.repeat(dataset.levels[rows], samples), seed=seed, steps=steps
     ).reshape(len(rows), samples, *labels.shape[1:])
+    colours = class_colours(dataset.classes, palette)
     lines = []
-    for i, row in enumerate(rows):
-        images = [np.asarray(dataset.values[row]), *generated[i]]
-        grey = [np.repeat(_displayed(image, generator.modality)[..., None], 3, 2) for image in images]
-        lines.append(np.concatenate([colours[labels[i]], *grey], 1))
-    sheet = np.concatenate(lines, 0)
-    return encode_png(np.ascontiguousarray(sheet.repeat(enlarge, 0).repeat(enlarge, 1)))
-
-
-def _displayed(values: np.ndarray, modality: str) -> np.ndarray:
-    low, high = (-125.0, 225.0) if modality == "CT" else (-1000.0, 1000.0)
-    return np.rint(np.clip((values - low) / (high - low), 0, 1) * 255).astype(np.uint8)
+    for label, row, images in zip(labels, rows, generated, strict=True):
+        real = np.asarray(dataset.values[row])
+        lines.append([colours[label], *(grey(image, generator.modality) for image in (real, *images))])
+    return sheet(lines, enlarge=enlarge)

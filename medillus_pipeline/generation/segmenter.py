@@ -16,7 +16,7 @@ from torch.nn import functional
 from medillus_pipeline.errors import NotEnoughDataError
 from medillus_pipeline.generation.compute import cpu_threads, weights_from_bytes, weights_to_bytes
 from medillus_pipeline.generation.config import SegmenterConfig
-from medillus_pipeline.generation.intensity import intensity_map
+from medillus_pipeline.generation.intensity import CT, IntensityMap
 from medillus_pipeline.generation.networks import groups
 
 FORMAT = 1
@@ -72,7 +72,7 @@ class Segmenter:
 
     network: SegmentationUNet
     classes: tuple[int, ...]
-    modality: str
+    intensity: IntensityMap
     config: SegmenterConfig
     seed: int
 
@@ -98,19 +98,21 @@ class Segmenter:
         return np.concatenate(parts) if parts else np.zeros((0, 2 * self.config.channels[-1]), np.float32)
 
     def _batches(self, values: np.ndarray) -> Iterator[Tensor]:
-        intensity = intensity_map(self.modality)
         for start in range(0, len(values), PREDICTION_BATCH):
-            yield torch.from_numpy(intensity.forward(values[start : start + PREDICTION_BATCH]))[:, None]
+            yield torch.from_numpy(self.intensity.forward(values[start : start + PREDICTION_BATCH]))[:, None]
 
     def to_bytes(self) -> bytes:
         """Safetensors with the configuration in its metadata."""
-        return weights_to_bytes(self.network.state_dict(), {
-            "format": FORMAT,
-            "classes": self.classes,
-            "modality": self.modality,
-            "config": self.config.model_dump(mode="json"),
-            "seed": self.seed,
-        })
+        return weights_to_bytes(
+            self.network.state_dict(),
+            {
+                "format": FORMAT,
+                "classes": self.classes,
+                "intensity": self.intensity.describe(),
+                "config": self.config.model_dump(mode="json"),
+                "seed": self.seed,
+            },
+        )
 
     @classmethod
     def from_bytes(cls, data: bytes) -> "Segmenter":
@@ -120,7 +122,8 @@ class Segmenter:
         classes = tuple(metadata["classes"])
         network = SegmentationUNet(len(classes) + 1, config.channels, config.blocks)
         network.load_state_dict(weights)
-        return cls(network.eval(), classes, metadata["modality"], config, metadata["seed"])
+        intensity = IntensityMap.from_description(metadata["intensity"])
+        return cls(network.eval(), classes, intensity, config, metadata["seed"])
 
     @property
     def sha256(self) -> str:
@@ -135,7 +138,7 @@ def train_segmenter(
     *,
     config: SegmenterConfig,
     seed: int,
-    modality: str = "CT",
+    intensity: IntensityMap = CT,
     log: Callable[[int, dict[str, float]], None] | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Segmenter:
@@ -147,7 +150,7 @@ def train_segmenter(
     """
     if not len(values):
         raise NotEnoughDataError("no labelled slice to train a segmenter on: its split has no patients with masks")
-    images = torch.from_numpy(intensity_map(modality).forward(np.asarray(values)))[:, None]
+    images = torch.from_numpy(intensity.forward(np.asarray(values)))[:, None]
     targets = torch.from_numpy(np.array(labels, np.uint8))
     random = torch.Generator().manual_seed(seed)
     with cpu_threads(config.threads), torch.random.fork_rng(devices=[]):
@@ -172,7 +175,7 @@ def train_segmenter(
                 log(step, {"loss": loss.item()})
             if progress is not None:
                 progress(step, config.steps)
-    return Segmenter(network.eval(), tuple(classes), modality, config, seed)
+    return Segmenter(network.eval(), tuple(classes), intensity, config, seed)
 
 
 def segmentation_loss(logits: Tensor, target: Tensor) -> Tensor:
@@ -186,19 +189,20 @@ def segmentation_loss(logits: Tensor, target: Tensor) -> Tensor:
     return functional.cross_entropy(logits, target) + 1 - dice
 
 
-def augment(
-    images: Tensor, labels: Tensor, config: SegmenterConfig, random: torch.Generator
-) -> tuple[Tensor, Tensor]:
+def augment(images: Tensor, labels: Tensor, config: SegmenterConfig, random: torch.Generator) -> tuple[Tensor, Tensor]:
     """Rotate, scale and shift each image (n, 1, h, w) with its labels (n, h, w); add noise to half of the images."""
     count = len(images)
     angle, zoom, right, down = 2 * torch.rand((4, count), generator=random) - 1
     angle = torch.deg2rad(angle * config.rotation_degrees)
     zoom = 1 + zoom * config.scale
     cosine, sine = angle.cos() * zoom, angle.sin() * zoom
-    matrix = torch.stack([
-        torch.stack([cosine, -sine, 2 * right * config.shift], 1),
-        torch.stack([sine, cosine, 2 * down * config.shift], 1),
-    ], 1)
+    matrix = torch.stack(
+        [
+            torch.stack([cosine, -sine, 2 * right * config.shift], 1),
+            torch.stack([sine, cosine, 2 * down * config.shift], 1),
+        ],
+        1,
+    )
     grid = functional.affine_grid(matrix, list(images.shape), align_corners=False)
     moved = functional.grid_sample(images + 1, grid, mode="bilinear", align_corners=False) - 1
     moved_labels = functional.grid_sample(labels[:, None].float(), grid, mode="nearest", align_corners=False)

@@ -17,9 +17,7 @@ MINIMUM_PATIENTS = 8
 """With fewer, one of the splits would be empty."""
 
 
-def assign(
-    tokens: Iterable[str], existing: Mapping[str, str], quotas: Mapping[str, float] = QUOTAS
-) -> dict[str, str]:
+def assign(tokens: Iterable[str], existing: Mapping[str, str], quotas: Mapping[str, float] = QUOTAS) -> dict[str, str]:
     """Splits for the tokens that have none yet, so that all of them together meet the quotas as exactly as can be.
 
     One after another, in the order of the token, each new patient goes to the split that lacks most; ties go to the

@@ -25,7 +25,7 @@ from medillus_pipeline.errors import NotEnoughDataError, PermanentError
 from medillus_pipeline.generation.compute import cpu_threads, weights_from_bytes, weights_to_bytes
 from medillus_pipeline.generation.config import GeneratorConfig
 from medillus_pipeline.generation.dataset import Dataset
-from medillus_pipeline.generation.networks import FlowUNet, conditions, prior_channels
+from medillus_pipeline.generation.networks import LEAST_REST, FlowUNet, conditions, prior_channels
 from medillus_pipeline.generation.prior import Prior
 from medillus_pipeline.generation.sampling import Generator, build_network
 
@@ -92,8 +92,15 @@ def train_generator(
         def generator() -> Generator:
             weights = copy.deepcopy(average).cpu()
             return Generator(
-                network=weights, prior=prior, classes=dataset.classes, modality=dataset.manifest["config"]["modality"],
-                size=int(images.shape[-1]), config=config, seed=seed, dataset_fingerprint=dataset.fingerprint,
+                network=weights,
+                prior=prior,
+                classes=dataset.classes,
+                modality=dataset.manifest["config"]["modality"],
+                intensity=dataset.intensity,
+                size=int(images.shape[-1]),
+                config=config,
+                seed=seed,
+                dataset_fingerprint=dataset.fingerprint,
             )
 
         began, images_before = time.perf_counter(), state.step
@@ -105,12 +112,14 @@ def train_generator(
                 group["lr"] = learning_rate(step, config)
             at = moment[:, None, None, None]
             condition = conditions(label, len(dataset.classes), prior_channels(tissue, level))
-            velocity = module(at * image + (1 - at) * noise, condition, moment)
-            loss = functional.mse_loss(velocity.float(), image - noise)
+            noisy = at * image + (1 - at) * noise
+            velocity = module(noisy, condition, moment)
+            loss = functional.mse_loss(velocity, (image - noisy) / (1 - at).clamp(min=LEAST_REST))
             stepper.zero_grad()
             fabric.backward(loss)
-            norm = fabric.clip_gradients(module, stepper, max_norm=config.gradient_clip, error_if_nonfinite=False)
-            if not math.isfinite(loss.item()) or not math.isfinite(float(norm)):
+            clipped = fabric.clip_gradients(module, stepper, max_norm=config.gradient_clip, error_if_nonfinite=False)
+            norm = math.nan if clipped is None else clipped.item()
+            if not math.isfinite(loss.item()) or not math.isfinite(norm):
                 raise DivergedError(
                     f"training diverged at step {step} of {config.steps}: the loss is {loss.item()}; the checkpoint of "
                     f"step {_last_saved(folder)} is kept. Lower learning_rate (now {config.learning_rate}) or use "
@@ -122,12 +131,15 @@ def train_generator(
 
             if log is not None and (step % config.log_every == 0 or step == config.steps):
                 seconds = max(time.perf_counter() - began, 1e-9)
-                log(step, {
-                    "loss": loss.item(),
-                    "learning_rate": learning_rate(step, config),
-                    "gradient_norm": float(norm),
-                    "images_per_second": (step - images_before) * config.batch_size / seconds,
-                })
+                log(
+                    step,
+                    {
+                        "loss": loss.item(),
+                        "learning_rate": learning_rate(step, config),
+                        "gradient_norm": norm,
+                        "images_per_second": (step - images_before) * config.batch_size / seconds,
+                    },
+                )
             if folder and fabric.is_global_zero and (step % config.checkpoint_every == 0 or step == config.steps):
                 save(state, folder)
             if preview is not None and (step % config.preview_every == 0 or step == config.steps):

@@ -10,8 +10,8 @@ import numpy as np
 from PIL import Image
 from scipy import ndimage
 
-_SMOOTHING = 0.9
-_THIN = 2.5
+_SMOOTHING = 0.6
+_SMOOTHING_BY_DEPTH = 0.3
 
 
 @dataclass(frozen=True)
@@ -23,11 +23,10 @@ class Outline:
 
 @dataclass(frozen=True)
 class Anchor:
-    """The point of a structure that is farthest from its border (pole of inaccessibility), and that distance."""
+    """The point of a structure that is about farthest from its border (pole of inaccessibility)."""
 
     x: float
     y: float
-    radius: float
 
 
 def enlarge_values(values: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
@@ -65,10 +64,9 @@ def outline(mask: np.ndarray, *, iterations: int = 20, tolerance: float = 0.15) 
     from shapely import LinearRing
     from skimage.measure import find_contours
 
-    box = ndimage.find_objects(mask.astype(np.uint8))
-    if not box:
+    if not mask.any():
         return Outline(())
-    rows, columns = box[0]
+    rows, columns = _box(mask)
     padded = np.pad(mask[rows, columns], 1).astype(np.float32)
     rings = []
     for contour in find_contours(padded, 0.5):
@@ -88,35 +86,31 @@ def anchor(mask: np.ndarray) -> Anchor:
     """
     if not mask.any():
         raise ValueError("an empty mask has no anchor")
-    components, count = ndimage.label(mask)
+    components, count = _components(mask)
     if count > 1:
         sizes = np.bincount(components.ravel())[1:]
         mask = components == 1 + int(np.argmax(sizes))
-    rows, columns = ndimage.find_objects(mask.astype(np.uint8))[0]
-    distance = ndimage.distance_transform_edt(np.pad(mask[rows, columns], 1))
+    rows, columns = _box(mask)
+    distance = np.asarray(ndimage.distance_transform_edt(np.pad(mask[rows, columns], 1)))
     deepest = float(distance.max())
     # Where a plateau is equally deep (a tube, a rectangle), its middle looks less accidental than its first pixel.
     row, column = np.nonzero(distance >= deepest - 0.5)
     middle = np.argmin((row - row.mean()) ** 2 + (column - column.mean()) ** 2)
-    return Anchor(
-        float(column[middle] + columns.start - 0.5), float(row[middle] + rows.start - 0.5), deepest
-    )
+    return Anchor(float(column[middle] + columns.start - 0.5), float(row[middle] + rows.start - 0.5))
 
 
-def body_box(
-    values: np.ndarray, labels: np.ndarray, *, threshold: float, margin: float = 0.05
-) -> tuple[slice, slice]:
+def body_box(values: np.ndarray, labels: np.ndarray, *, threshold: float, margin: float = 0.05) -> tuple[slice, slice]:
     """Rows and columns worth showing: the largest component above the threshold, all labels, and a margin around them.
 
     The margin is a share of the longer side of that box. Returns the whole frame where nothing stands out.
     """
-    components, count = ndimage.label(values > threshold)
+    components, count = _components(values > threshold)
     keep = labels > 0
     if count:
         keep = keep | (components == 1 + int(np.argmax(np.bincount(components.ravel())[1:])))
     if not keep.any():
         return slice(0, values.shape[0]), slice(0, values.shape[1])
-    rows, columns = ndimage.find_objects(keep.astype(np.uint8))[0]
+    rows, columns = _box(keep)
     extra = max(1, round(margin * max(rows.stop - rows.start, columns.stop - columns.start)))
     height, width = values.shape
     return (
@@ -125,16 +119,26 @@ def body_box(
     )
 
 
+def _box(mask: np.ndarray) -> tuple[slice, slice]:
+    """Rows and columns of a mask that is not empty."""
+    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
+    return slice(int(rows[0]), int(rows[-1]) + 1), slice(int(columns[0]), int(columns[-1]) + 1)
+
+
+def _components(mask: np.ndarray) -> tuple[np.ndarray, int]:
+    """Connected components (4-neighbours), numbered from 1, and how many there are."""
+    numbered = np.zeros(mask.shape, np.int32)
+    return numbered, int(ndimage.label(mask, output=numbered))  # type: ignore[arg-type]
+
+
 def _signed_distance(mask: np.ndarray) -> np.ndarray:
-    """Distance to the mask's border in pixels, positive inside, lightly smoothed unless the mask is tiny or thin."""
+    """Distance to the mask's border in pixels, positive inside; smoothed against stairs, less where it is thin."""
     if mask.all():
         return np.full(mask.shape, float(max(mask.shape)))
     inside = np.asarray(ndimage.distance_transform_edt(np.pad(mask, 1, mode="edge")))[1:-1, 1:-1]
     outside = np.asarray(ndimage.distance_transform_edt(~mask))
     signed = np.where(mask, inside - 0.5, 0.5 - outside)
-    if inside.max() >= _THIN:
-        return ndimage.gaussian_filter(signed, _SMOOTHING)
-    return signed
+    return ndimage.gaussian_filter(signed, min(_SMOOTHING, _SMOOTHING_BY_DEPTH * (float(inside[mask].max()) - 0.5)))
 
 
 def _taubin(ring: np.ndarray, iterations: int) -> np.ndarray:

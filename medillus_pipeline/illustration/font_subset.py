@@ -42,11 +42,12 @@ def build(source: Path, destination: Path) -> None:
         if not (source / name).is_file():
             raise InputError(f"{name} is not in the folder given: install fonts-noto-cjk or name its folder")
         with TTFont(source / name, fontNumber=SIMPLIFIED_CHINESE, recalcTimestamp=False) as font:
+            covered = font.getBestCmap() or {}
             wanted = required() | (listed if weight == "regular" else set())
-            lacking = sorted(f"U+{ord(c):04X}" for c in required() if ord(c) not in font.getBestCmap())
+            lacking = sorted(f"U+{ord(c):04X}" for c in required() if ord(c) not in covered)
             if lacking:
                 raise InputError(f"{name} lacks {', '.join(lacking)}, which the vocabulary or wording.py uses")
-            fonts.cut(font, (c for c in wanted if ord(c) in font.getBestCmap()))
+            fonts.cut(font, (c for c in wanted if ord(c) in covered))
             font.save(destination / fonts.FILES[weight].name)
 
 

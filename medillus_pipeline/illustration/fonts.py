@@ -27,7 +27,6 @@ FILES: dict[Weight, Path] = {
 FAMILY = "Noto Sans CJK SC"
 EMBEDDED_FAMILY = "Medillus Figure"
 CSS_WEIGHT: dict[Weight, int] = {"regular": 400, "bold": 700}
-ASCENT, DESCENT = 0.88, 0.12
 
 _TIES = "，。、；：？！）》」】％…,.;:?!)]}%"
 
@@ -150,9 +149,9 @@ def _open(weight: Weight) -> "TTFont":
 def _advances(weight: Weight) -> dict[str, float]:
     """Advance width of every character covered, in em."""
     with _open(weight) as font:
-        units = font["head"].unitsPerEm
-        metrics = font["hmtx"].metrics
-        return {chr(code): metrics[name][0] / units for code, name in font.getBestCmap().items()}
+        glyphs = font.getGlyphSet()
+        units = font["head"].unitsPerEm  # pyright: ignore[reportAttributeAccessIssue]
+        return {chr(code): glyphs[name].width / units for code, name in (font.getBestCmap() or {}).items()}
 
 
 @lru_cache(maxsize=64)

@@ -86,9 +86,7 @@ def place_labels(anchors: np.ndarray, columns: Columns, pitch: float) -> list[Pl
 
 def crossings(placements: Sequence[Placement]) -> int:
     """Pairs of leaders that meet."""
-    return sum(
-        _meet(a.anchor, a.port, b.anchor, b.port) for i, a in enumerate(placements) for b in placements[i + 1 :]
-    )
+    return sum(_meet(a.anchor, a.port, b.anchor, b.port) for i, a in enumerate(placements) for b in placements[i + 1 :])
 
 
 def overlaps(placements: Sequence[Placement], pitch: float) -> int:

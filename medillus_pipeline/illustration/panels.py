@@ -84,7 +84,7 @@ def scale_bar(svg: Svg, x: float, y: float, width: float, per_mm: float) -> floa
     svg.line(((x, y + 3), (x, y + 11)), stroke=INK, stroke_width=1.4)
     svg.line(((end, y + 3), (end, y + 11)), stroke=INK, stroke_width=1.4)
     svg.line(((x, y + 7), (end, y + 7)), stroke=INK, stroke_width=1.8)
-    svg.text(end + 9, y + 11.5, wording.SCALE.en.format(length=f"{length:g}"), 12.5, fill=INK)
+    svg.text(end + 9, y + 11.5, f"{length:g} cm", 12.5, fill=INK)
     return y + 16
 
 

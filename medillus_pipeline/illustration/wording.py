@@ -83,7 +83,6 @@ MADE_BY = Bilingual(
     "由 {model} 第 {version} 版依据切片 {slice} 的标注图生成。",
 )
 TAKEN_FROM = Bilingual("Slice {slice} as scanned.", "切片 {slice} 的扫描原图。")
-SCALE = Bilingual("{length} cm", "{length} 厘米")
 
 GALLERY = {
     "title": Bilingual("Labelled illustrations", "标注图集"),
@@ -93,7 +92,6 @@ GALLERY = {
     "image": Bilingual("Image (PNG)", "图像 (PNG)"),
     "drawing": Bilingual("Drawing (SVG)", "矢量图 (SVG)"),
     "provenance": Bilingual("Provenance (JSON)", "来源信息 (JSON)"),
-    "structures": Bilingual("Labelled structures", "已标注结构"),
 }
 
 
@@ -113,5 +111,5 @@ def modality(term: str) -> Bilingual:
 def every_text() -> list[str]:
     """All of the above, for the typeface's coverage."""
     tables: tuple[dict[str, Bilingual], ...] = (SCAN, LEGEND, PLANES, MODALITIES, BODY_PARTS, GALLERY)
-    singles = (GENERATED, FOOTNOTE, CROWDED, LEVEL, WINDOW, WINDOW_PLAIN, MADE_BY, TAKEN_FROM, SCALE)
+    singles = (GENERATED, FOOTNOTE, CROWDED, LEVEL, WINDOW, WINDOW_PLAIN, MADE_BY, TAKEN_FROM)
     return [text for pair in [*singles, *(p for t in tables for p in t.values())] for text in pair]

@@ -1,4 +1,4 @@
-"""A phantom as the DICOM files of a hospital: CT Image Storage (PS3.3 A.3), with everything that identifies the patient.
+"""A phantom as the DICOM files of a hospital: CT Image Storage (PS3.3 A.3), with all that identifies the patient.
 
 Identifiers stand where they are found in practice: patient, visit, staff, equipment, nested sequences, free text,
 private elements (also with VR UN), UIDs, dates. What is not here: folders and deliveries (`cohort.py`).
@@ -9,10 +9,9 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-from pydicom import dcmread, dcmwrite
+from pydicom import dcmwrite
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.encaps import encapsulate
-from pydicom.pixels import get_encoder
 from pydicom.sequence import Sequence
 from pydicom.uid import (
     CTImageStorage,
@@ -44,7 +43,7 @@ def series(phantom: Phantom, who: Identity, placement: Placement) -> list[bytes]
     """The slices as DICOM files, from the feet up; InstanceNumber counts from the head down."""
     shared = _study(who)
     _add_ct_series(shared, phantom, who, placement)
-    encoder = get_encoder(RLELossless) if placement.encoding == "rle" else None
+    compressed = placement.encoding == "rle"
     files = []
     for index, frame in enumerate(phantom.hu):
         dataset = Dataset()
@@ -54,11 +53,8 @@ def series(phantom: Phantom, who: Identity, placement: Placement) -> list[bytes]
         dataset.ImagePositionPatient = position(phantom, placement, index)
         dataset.SliceLocation = dataset.ImagePositionPatient[2]
         stored = frame.astype("<i2") if placement.signed else (frame.astype(np.int32) + 1024).astype("<u2")
-        if encoder is None:
-            dataset.PixelData = stored.tobytes()
-        else:
-            dataset.PixelData = encapsulate([_rle(stored)])
-        dataset["PixelData"].VR = "OW" if encoder is None else "OB"
+        dataset.PixelData = encapsulate([_rle(stored)]) if compressed else stored.tobytes()
+        dataset["PixelData"].VR = "OB" if compressed else "OW"
         files.append(encode(dataset, placement.encoding))
     return files
 
@@ -85,7 +81,6 @@ def secondary_capture(who: Identity) -> bytes:
     dataset.BurnedInAnnotation = "YES"
     dataset.SeriesNumber, dataset.InstanceNumber = 99, 1
     dataset.PatientOrientation = ""
-    dataset.Laterality = ""
     dataset.ImageType = ["DERIVED", "SECONDARY"]
     dataset.SamplesPerPixel, dataset.PhotometricInterpretation = 1, "MONOCHROME2"
     dataset.Rows, dataset.Columns = picture.height, picture.width
@@ -102,7 +97,7 @@ def media_directory(who: Identity) -> bytes:
     record.RecordInUseFlag = 0xFFFF
     record.OffsetOfReferencedLowerLevelDirectoryEntity = 0
     record.DirectoryRecordType = "PATIENT"
-    record.PatientName, record.PatientID = who.folder_name.split("_")[0], who.patient_id
+    record.PatientName, record.PatientID = who.folder_name.partition("_")[0], who.patient_id
     dataset = Dataset()
     dataset.FileSetID = "EXPORT"
     dataset.OffsetOfTheFirstDirectoryRecordOfTheRootDirectoryEntity = 0
@@ -130,11 +125,6 @@ def encode(dataset: Dataset, encoding: Encoding, *, keep_sop: bool = True) -> by
     return out.getvalue()
 
 
-def header(data: bytes) -> Dataset:
-    """The data set of a file without its pixels."""
-    return dcmread(io.BytesIO(data), stop_before_pixels=True)
-
-
 def _rle(stored: np.ndarray) -> bytes:
     from rle import encode_pixel_data  # type: ignore[import-not-found]
 
@@ -147,7 +137,7 @@ def _rle(stored: np.ndarray) -> bytes:
 def _study(who: Identity) -> Dataset:
     """Patient, study and visit modules, with staff and private elements."""
     d = Dataset()
-    d.SpecificCharacterSet = list(who.character_set) if len(who.character_set) > 1 else who.character_set[0]
+    d.SpecificCharacterSet = list(who.character_set)
     d.PatientName, d.PatientID, d.IssuerOfPatientID = who.name, who.patient_id, who.issuer
     d.PatientBirthDate, d.PatientSex, d.PatientAge = who.birth_date, who.sex, who.age
     d.PatientSize, d.PatientWeight = who.height_m, who.weight_kg

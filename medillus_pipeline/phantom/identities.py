@@ -14,19 +14,36 @@ UID_ROOT = "1.2.826.0.1.3680043.8.498"
 
 _SCRIPTS: tuple[tuple[tuple[str, ...], tuple[str, ...]], ...] = (
     (("ISO_IR 100",), ("Müller-Thürheim^Jürgen", "Grønvold^Solveig^Marit", "Peñalosa^Íñigo", "Västerlund^Åsa")),
-    (("ISO_IR 192",), ("Zhang^Xiaodong=张^晓东", "Ouyang^Meilin=欧阳^美琳", "Shen^Guohua=沈^国华", "Qiu^Wenbo=邱^文博")),
+    (
+        ("ISO_IR 192",),
+        ("Zhang^Xiaodong=张^晓东", "Ouyang^Meilin=欧阳^美琳", "Shen^Guohua=沈^国华", "Qiu^Wenbo=邱^文博"),
+    ),
     (("ISO_IR 6",), ("Fairweather^Margaret^Anne^Dr", "Oyelaran^Babatunde", "Kowalczewski^Tomasz", "Abernathy^Leopold")),
     (
         ("", "ISO 2022 IR 87"),
-        ("Hayakawa^Shinji=早川^真司=はやかわ^しんじ", "Mizushima^Keiko=水島^恵子=みずしま^けいこ"),
+        (
+            "Hayakawa^Shinji=早川^真司",
+            "Mizushima^Keiko=水島^恵子",
+            "Kurosaki^Takumi=黒崎^匠",
+            "Fujimori^Naomi=藤森^直美",
+        ),
     ),
     (("ISO_IR 144",), ("Воробьёва^Людмила^Петровна", "Корсунский^Аркадий", "Железнова^Тамара", "Галицкий^Евгений")),
     (("ISO_IR 101",), ("Wiśniewska^Małgorzata", "Dvořáček^Břetislav", "Szentgyörgyi^Erzsébet", "Żółkiewski^Łukasz")),
     (("ISO_IR 126",), ("Παπαδημητρίου^Ελένη", "Χατζηγιάννης^Σπύρος", "Καραμπέτσου^Δέσποινα", "Θεοδωρίδης^Άρης")),
     (("GB18030",), ("Liang^Huaizhen=梁^怀珍", "Sima^Yuchen=司马^雨辰", "Tian^Bailing=田^柏龄", "Xue^Ruolan=薛^若兰")),
 )
-_LATIN = ("Mueller_Juergen", "Zhang_Xiaodong", "Fairweather_Margaret", "Hayakawa_Shinji", "Vorobyova_Lyudmila",
-          "Wisniewska_Malgorzata", "Papadimitriou_Eleni", "Liang_Huaizhen")  # fmt: skip
+_LATIN = (
+    ("Mueller-Thuerheim_Juergen", "Groenvold_Solveig", "Penalosa_Inigo", "Vaesterlund_Asa"),
+    ("Zhang_Xiaodong", "Ouyang_Meilin", "Shen_Guohua", "Qiu_Wenbo"),
+    ("Fairweather_Margaret", "Oyelaran_Babatunde", "Kowalczewski_Tomasz", "Abernathy_Leopold"),
+    ("Hayakawa_Shinji", "Mizushima_Keiko", "Kurosaki_Takumi", "Fujimori_Naomi"),
+    ("Vorobyova_Lyudmila", "Korsunsky_Arkady", "Zheleznova_Tamara", "Galitsky_Evgeny"),
+    ("Wisniewska_Malgorzata", "Dvoracek_Bretislav", "Szentgyorgyi_Erzsebet", "Zolkiewski_Lukasz"),
+    ("Papadimitriou_Eleni", "Chatzigiannis_Spyros", "Karampetsou_Despoina", "Theodoridis_Aris"),
+    ("Liang_Huaizhen", "Sima_Yuchen", "Tian_Bailing", "Xue_Ruolan"),
+)
+"""The same people as a clerk writes them in a folder name."""
 _PHYSICIANS = ("Castellanos^Rodrigo^^Dr", "Winterbourne^Agatha^^Prof", "Lindqvist^Henrik^^Dr", "Okonkwo^Chidinma^^Dr")
 _OPERATORS = ("Pemberton^Gladys", "Sokolowski^Marek", "Trevelyan^Rupert")
 _HOSPITALS = (
@@ -75,10 +92,10 @@ class Identity:
     def planted(self) -> list[str]:
         """Every identifying string of the study (dates apart), and the words of the names, at least 5 characters."""
         whole = [
-            self.name, *self.name.split("="), self.folder_name, self.patient_id, *self.other_ids, self.issuer, self.address,
-            self.telephone, self.mother, self.accession, self.study_id, self.order, self.physician, self.radiologist,
-            self.operator, self.hospital, self.hospital_address, self.station, self.serial, self.study_uid,
-            self.series_uid, self.frame_uid, self.referenced_study_uid, *self.slice_uids,
+            self.name, *self.name.split("="), self.folder_name, self.patient_id, *self.other_ids, self.issuer,
+            self.address, self.telephone, self.mother, self.accession, self.study_id, self.order, self.physician,
+            self.radiologist, self.operator, self.hospital, self.hospital_address, self.station, self.serial,
+            self.study_uid, self.series_uid, self.frame_uid, self.referenced_study_uid, *self.slice_uids,
         ]  # fmt: skip
         people = (self.name, self.mother, self.physician, self.radiologist, self.operator)
         words = [word for person in people for word in person.replace("=", "^").split("^")]
@@ -93,12 +110,13 @@ class Identity:
 def identity(rng: np.random.Generator, index: int, slices: int) -> Identity:
     """The patient number `index` (from 0) with UIDs for `slices` slices; the same generator state, the same person."""
     characters, names = _SCRIPTS[index % len(_SCRIPTS)]
-    name = names[(index // len(_SCRIPTS)) % len(names)]
+    turn = (index // len(_SCRIPTS)) % len(names)
+    name = names[turn]
     born = date(1934, 1, 1) + timedelta(days=int(rng.integers(0, 23000)))
     scanned = date(2019, 1, 1) + timedelta(days=int(rng.integers(0, 2200)))
     hospital, address, station = _HOSPITALS[index % len(_HOSPITALS)]
     years = scanned.year - born.year - ((scanned.month, scanned.day) < (born.month, born.day))
-    folder = f"{_latin(name, index)}_{born:%Y%m%d}"
+    folder = f"{_LATIN[index % len(_LATIN)][turn]}_{born:%Y%m%d}"
 
     def uid() -> str:
         return f"{UID_ROOT}.{index + 1}.{int(rng.integers(10**15, 10**16))}{int(rng.integers(10**8, 10**9))}"
@@ -137,10 +155,3 @@ def identity(rng: np.random.Generator, index: int, slices: int) -> Identity:
         referenced_study_uid=uid(),
         slice_uids=tuple(f"{study}.{number + 1}" for number in range(slices)),
     )
-
-
-def _latin(name: str, index: int) -> str:
-    """The name as a clerk writes it in a folder: ASCII letters where the name has them, a transcription elsewhere."""
-    first = name.split("=")[0].split("^")
-    plain = "_".join(part for part in first[:2] if part)
-    return plain if plain.isascii() else _LATIN[index % len(_LATIN)]

@@ -9,7 +9,16 @@ from collections.abc import Callable
 import numpy as np
 
 from medillus_pipeline.phantom.build import Build
-from medillus_pipeline.phantom.shapes import Box, Canvas, Field, rotation, smooth_noise, smooth_union, smoothstep
+from medillus_pipeline.phantom.shapes import (
+    FAR_OUTSIDE,
+    Box,
+    Canvas,
+    Field,
+    rotation,
+    smooth_noise,
+    smooth_union,
+    smoothstep,
+)
 from medillus_pipeline.phantom.trunk import FAT, Trunk
 
 Ids = Callable[[str], int]
@@ -29,15 +38,14 @@ class Organs:
         x, y, _ = canvas.axes(box)
         above = self.trunk.above_diaphragm[box]
         heart_box, heart = self._heart()
-        middle = np.full(above.shape, -99, np.float32)
+        middle = np.full(above.shape, FAR_OUTSIDE, np.float32)
         spine_x, spine_y, _ = build.at(4, 14, 0)
         column = 1 - np.sqrt(((x - spine_x) / (31 * build.kx)) ** 2 + ((y - spine_y) / (36 * build.ky)) ** 2)
         front_x, front_y, _ = build.at(2, -72, 0)
         front = np.minimum(11 - np.abs(x - front_x - 2), 26 - np.abs(y - front_y - 8))
         middle = smooth_union(smooth_union(middle, 30 * column, 8), np.broadcast_to(front, above.shape), 12)
-        wider = np.full(canvas.hu.shape, -99, np.float32)
-        wider[heart_box] = heart + 5
-        middle = smooth_union(middle, wider[box], 10) + 2.5 * canvas.noise(rng, box, 28)
+        middle = smooth_union(middle, canvas.seen_from(box, heart_box, heart + 5), 10)
+        middle = middle + 2.5 * canvas.noise(rng, box, 28)
         lungs = np.minimum(np.minimum(self.trunk.depth[box] - 2, above), -middle)
         content = self._lung_tissue(box)
         left = np.broadcast_to(x - spine_x, above.shape)
@@ -68,32 +76,32 @@ class Organs:
     def _lung_tissue(self, box: Box) -> Field:
         """HU inside the lungs: denser at the back, with vessels that spread from the hila."""
         canvas, build, rng = self.canvas, self.build, self.rng
-        x, y, z = canvas.axes(box)
+        _, y, _ = canvas.axes(box)
         tissue = -858 + 0.38 * (y - build.shift_y) + 22 * canvas.noise(rng, box, (14, 7, 7))
         hila = (build.at(-40, -6, 305), build.at(44, -6, 305))
-        for scale, width, value in ((0.5, 0.24, 40.0), (0.28, 0.26, 0.0), (0.17, 0.34, -250.0)):
-            tubes = self._tubes(box, hila, scale, width)
+        for cell, width, value in ((0.088, 0.24, 40.0), (0.049, 0.26, 0.0), (0.03, 0.34, -250.0)):
+            tubes = self._tubes(box, hila, cell, width)
             tissue = tissue + np.clip(tubes * 1.6, 0, 1) * (value - tissue)
         return tissue.astype(np.float32)
 
-    def _tubes(self, box: Box, roots: tuple[tuple[float, float, float], ...], scale: float, width: float) -> Field:
+    def _tubes(self, box: Box, roots: tuple[tuple[float, float, float], ...], cell: float, width: float) -> Field:
         """Curved tubes that radiate from the roots: where two noises over direction are both near 0 (0 to 1).
 
-        The lines where two smooth functions of direction vanish run outwards from the root.
+        The lines where two smooth functions of direction vanish run outwards from the root. `cell` is the length over
+        which they change, in parts of a unit vector; `width` the sum of both below which a tube is.
         """
         x, y, z = self.canvas.axes(box)
-        grid = [np.arange(-2.4, 2.4, 0.06, np.float32), np.arange(-2.4, 2.4, 0.06, np.float32)]
+        directions = np.linspace(-1.2, 1.2, 81, dtype=np.float32)
         shells = np.arange(0, 420, 12, dtype=np.float32)
         result = np.zeros(self.canvas.hu[box].shape, np.float32)
         for number, root in enumerate(roots):
             dx, dy, dz = x - root[0], y - root[1], np.minimum(z - root[2], -1) - 8
             distance = np.sqrt(dx * dx + dy * dy + dz * dz)
-            s = np.clip((dx / distance + 1.2) * (len(grid[0]) / 2.4) * 0.999, 0, len(grid[0]) - 1).astype(np.intp)
-            t = np.clip((dy / distance + 1.2) * (len(grid[1]) / 2.4) * 0.999, 0, len(grid[1]) - 1).astype(np.intp)
+            s, t = (((offset / distance + 1.2) / 0.03).astype(np.intp) for offset in (dx, dy))
             r = np.minimum(distance / 12, len(shells) - 1).astype(np.intp)
             level = np.float32(0)
             for _ in range(2):
-                wave = smooth_noise(self.rng, (shells, grid[0], grid[1]), (90, 0.35 * scale, 0.35 * scale))
+                wave = smooth_noise(self.rng, (shells, directions, directions), (90, cell, cell))
                 level = level + wave[r, s, t] ** 2
             thin = width * np.clip(1.25 - distance / 260, 0.35, 1)
             half = 1 if len(roots) == 1 else (dx * (1 if number else -1) > -38)
@@ -104,7 +112,7 @@ class Organs:
         build = self.build
         turn = rotation(about_x=float(self.rng.normal(-12, 4)), about_y=-24, about_z=float(self.rng.normal(-38, 5)))
         box, heart = self.canvas.ellipsoid(
-            self.rng, build.at(14, -34, 216), build.radii(44, 62, 46)[:3], turn=turn, bumps=0.05
+            self.rng, build.at(14, -34, 216), build.radii(44, 62, 46), turn=turn, bumps=0.05
         )
         return box, np.minimum(heart, self.trunk.above_diaphragm[box] - 2.5)
 
@@ -124,14 +132,12 @@ class Organs:
         )
         for centre, radii, wall in chambers:
             part, chamber = canvas.ellipsoid(rng, build.at(*centre), build.radii(*radii), turn=turn, bumps=0.10)
-            limit = np.full(canvas.hu.shape, -99, np.float32)
-            limit[box] = heart - wall
-            canvas.paint(part, np.minimum(chamber, limit[part]), blood)
+            canvas.paint(part, np.minimum(chamber, canvas.seen_from(part, box, heart - wall)), blood)
 
     def _liver(self) -> None:
         canvas, build, rng = self.canvas, self.build, self.rng
         box = canvas.box(build.at(-140, -110, 10), build.at(90, 90, 240))
-        total = np.full(canvas.hu[box].shape, -99, np.float32)
+        total = np.full(canvas.hu[box].shape, FAR_OUTSIDE, np.float32)
         lean = rotation(about_y=float(rng.normal(14, 4)), about_x=float(rng.normal(0, 4)))
         tip = float(rng.normal(0, 8))
         lobes = (
@@ -141,22 +147,17 @@ class Organs:
         )
         for centre, radii, turn in lobes:
             part, lobe = canvas.ellipsoid(rng, build.at(*centre), build.radii(*radii), turn=turn, bumps=0.06)
-            spread = np.full(canvas.hu.shape, -99, np.float32)
-            spread[part] = lobe
-            total = smooth_union(total, spread[box], 12)
-        for centre, radii in (((-58, 52, 62), (36, 34, 64)), ((-14, 22, 110), (26, 34, 200)), ((-6, -28, 96), (44, 34, 40))):
+            total = smooth_union(total, canvas.seen_from(box, part, lobe), 12)
+        neighbours = (((-58, 52, 62), (36, 34, 64)), ((-14, 22, 110), (26, 34, 200)), ((-6, -28, 96), (44, 34, 40)))
+        for centre, radii in neighbours:
             part, dent = canvas.ellipsoid(rng, build.at(*centre), build.radii(*radii), bumps=0.06)
-            spread = np.full(canvas.hu.shape, -99, np.float32)
-            spread[part] = dent
-            total = -smooth_union(-total, spread[box], 7)
-        fissure = np.full(canvas.hu.shape, -99, np.float32)
+            total = -smooth_union(-total, canvas.seen_from(box, part, dent), 7)
         part, cleft = canvas.ellipsoid(
             rng, build.at(2, -52, 128), build.radii(4, 26, 26), turn=rotation(about_z=24), bumps=0.1
         )
-        fissure[part] = cleft
-        total = np.minimum(np.minimum(total, -fissure[box]), self._inside(box))
+        total = np.minimum(np.minimum(total, -canvas.seen_from(box, part, cleft)), self._inside(box))
         value = build.enhanced(58, 108) + float(rng.normal(0, 5)) + 3.5 * canvas.noise(rng, box, (14, 6, 6))
-        veins = self._tubes(box, (build.at(-8, 2, 205),), 0.42, 0.34)
+        veins = self._tubes(box, (build.at(-8, 2, 205),), 0.074, 0.34)
         portal = np.clip(1.5 * veins, 0, 1) * smoothstep(total, 4, 14)
         canvas.paint(box, total, value + portal * (build.enhanced(40, 150) - value), self.ids("liver"))
         part, bladder = canvas.ellipsoid(
@@ -172,11 +173,9 @@ class Organs:
         radii = build.radii(36 * size, 55 * size, 58 * size)
         turn = rotation(about_z=float(rng.normal(24, 6)), about_x=float(rng.normal(-18, 5)))
         box, spleen = canvas.ellipsoid(rng, build.at(94, 34, 138), radii, turn=turn, bumps=0.06)
-        hollow = np.full(canvas.hu.shape, -99, np.float32)
-        for centre, size_of in (((52, -6, 140), (34, 44, 60)), ((60, 48, 78), (33, 32, 62))):
+        for centre, size_of in (((50, -8, 140), (32, 42, 60)), ((58, 48, 76), (32, 30, 58))):
             part, dent = canvas.ellipsoid(rng, build.at(*centre), build.radii(*size_of), bumps=0.06)
-            hollow[part] = np.maximum(hollow[part], dent)
-        spleen = -smooth_union(-spleen, hollow[box], 5)
+            spleen = -smooth_union(-spleen, canvas.seen_from(box, part, dent), 5)
         value = build.enhanced(50, 122) + float(rng.normal(0, 5)) + 3 * canvas.noise(rng, box, (14, 7, 7))
         canvas.paint(box, np.minimum(spleen, self._inside(box)), value, self.ids("spleen"))
 
@@ -203,7 +202,8 @@ class Organs:
         for side, key, height in ((1, "kidney_left", 82.0), (-1, "kidney_right", 66.0)):
             scale = float(np.clip(rng.normal(1, 0.06), 0.86, 1.14))
             centre = build.at(side * 63, 44, height + float(rng.normal(0, 5)))
-            turn = rotation(about_y=side * float(rng.normal(-13, 3)), about_x=float(rng.normal(11, 3)), about_z=side * 28)
+            lean = side * float(rng.normal(-13, 3))
+            turn = rotation(about_y=lean, about_x=float(rng.normal(11, 3)), about_z=side * 28)
             radii = build.radii(25 * scale, 30 * scale, 55 * scale)
             box, kidney = canvas.ellipsoid(rng, centre, radii, turn=turn, bumps=0.035, bend=-side * 6.0)
             kidney = np.minimum(kidney, self._inside(box, 2))
@@ -238,9 +238,7 @@ class Organs:
         box = canvas.box(build.at(-125, -110, -60), build.at(125, 40, 100))
         _, y, _ = canvas.axes(box)
         part, room = canvas.ellipsoid(rng, build.at(6, -42, 20), build.radii(80, 44, 66), bumps=0.16)
-        space = np.full(canvas.hu.shape, -99, np.float32)
-        space[part] = room
-        room = np.minimum(self._inside(box, 5), space[box])
+        room = np.minimum(self._inside(box, 5), canvas.seen_from(box, part, room))
         loops = canvas.noise(rng, box, (26, 17, 17)) + 0.1
         vessels = 1.7 - np.abs(canvas.noise(rng, box, (24, 9, 9)) * 5) - np.abs(canvas.noise(rng, box, (24, 9, 9)) * 5)
         canvas.paint(box, np.minimum(vessels, self._inside(box, 4)), build.enhanced(35, 105))

@@ -5,14 +5,19 @@ A field is an array of approximate signed distances to a surface in mm, positive
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import sparse
 
-Field = NDArray[np.float32]
+Field = NDArray[np.floating[Any]]
+"""Values or distances; float32 wherever it is large."""
 Box = tuple[slice, slice, slice]
 Point = tuple[float, float, float]
 """x, y, z in mm: x to the patient's left, y to the back, z to the head (DICOM's LPS)."""
+FAR_OUTSIDE = -99.0
+"""A distance in mm that stands for nowhere near."""
 
 
 def smoothstep(value: Field, low: float, high: float) -> Field:
@@ -21,16 +26,19 @@ def smoothstep(value: Field, low: float, high: float) -> Field:
     return t * t * (3 - 2 * t)
 
 
-def _spline_basis(positions: Field, cell: float) -> Field:
-    """Quadratic B-spline weights (positions, controls) for control points every `cell` mm."""
+def _spline_basis(positions: Field, cell: float) -> tuple[sparse.csr_array, int]:
+    """Quadratic B-spline weights (positions, controls) for control points every `cell` mm, and how many those are.
+
+    Sparse, and so free of BLAS: threads would fight over the cores that the patients share, and round differently.
+    """
     u = (positions - positions.min()) / cell
     first = np.floor(u).astype(np.int64)
     t = (u - first).astype(np.float32)
-    weights = np.zeros((len(positions), int(first.max()) + 3), np.float32)
-    rows = np.arange(len(positions))
-    for offset, weight in enumerate(((1 - t) ** 2 / 2, 0.5 + t - t * t, t * t / 2)):
-        weights[rows, first + offset] = weight
-    return weights
+    weights = np.stack(((1 - t) ** 2 / 2, 0.5 + t - t * t, t * t / 2), axis=1).ravel()
+    columns = (first[:, None] + np.arange(3)).ravel()
+    starts = np.arange(0, 3 * len(positions) + 1, 3)
+    controls = int(first.max()) + 3
+    return sparse.csr_array((weights, columns, starts), shape=(len(positions), controls)), controls
 
 
 def smooth_noise(rng: np.random.Generator, axes: Sequence[Field], cell: float | Sequence[float]) -> Field:
@@ -40,9 +48,11 @@ def smooth_noise(rng: np.random.Generator, axes: Sequence[Field], cell: float | 
     """
     cells = [cell] * len(axes) if isinstance(cell, int | float) else list(cell)
     bases = [_spline_basis(axis, size) for axis, size in zip(axes, cells, strict=True)]
-    values = rng.standard_normal([basis.shape[1] for basis in bases], dtype=np.float32)
+    values = rng.standard_normal([controls for _, controls in bases], dtype=np.float32)
     for dimension in reversed(range(len(axes))):
-        values = np.moveaxis(np.tensordot(bases[dimension], values, axes=(1, dimension)), 0, dimension)
+        first = np.moveaxis(values, dimension, 0)
+        spread = bases[dimension][0] @ first.reshape(len(first), -1)
+        values = np.moveaxis(spread.reshape(-1, *first.shape[1:]), 0, dimension)
     return np.ascontiguousarray(values) * np.float32(1.35 ** len(axes))
 
 
@@ -99,6 +109,12 @@ class Canvas:
         """Coordinates x, y, z of a box, shaped to broadcast over (slices, rows, columns)."""
         return self.x[box[2]][None, None, :], self.y[box[1]][None, :, None], self.z[box[0]][:, None, None]
 
+    def seen_from(self, box: Box, part: Box, inside: Field) -> Field:
+        """A field that was made over `part`, over `box` instead; far outside where `part` does not reach."""
+        whole = np.full(self.hu.shape, FAR_OUTSIDE, np.float32)
+        whole[part] = inside
+        return whole[box]
+
     def noise(self, rng: np.random.Generator, box: Box, cell: float | Sequence[float]) -> Field:
         """Smooth noise over a box (see `smooth_noise`); `cell` in mm, or one per z, y, x."""
         return smooth_noise(rng, (self.z[box[0]], self.y[box[1]], self.x[box[2]]), cell)
@@ -121,7 +137,7 @@ class Canvas:
         reach = np.abs(matrix) @ np.asarray(radii) * (1 + 2.6 * bumps) + abs(bend) + 2 * self.edge
         box = self.box(*((tuple(centre + sign * reach)) for sign in (-1, 1)))  # type: ignore[arg-type]
         offsets = [axis - np.float32(c) for axis, c in zip(self.axes(box), centre, strict=True)]
-        own = [sum(np.float32(m) * o for m, o in zip(row, offsets, strict=True)) for row in matrix.T]
+        own: list[Any] = [sum(np.float32(m) * o for m, o in zip(row, offsets, strict=True)) for row in matrix.T]
         if bend:
             own[0] = own[0] - np.float32(bend) * ((own[2] / np.float32(radii[2])) ** 2 - np.float32(0.4))
         level = np.sqrt(sum((o / np.float32(r)) ** 2 for o, r in zip(own, radii, strict=True)))
@@ -132,7 +148,7 @@ class Canvas:
     def tube(
         self, rng: np.random.Generator, points: Sequence[Point], radii: Sequence[float], *, bumps: float = 0.05
     ) -> tuple[Box, Field]:
-        """A tube along a polyline with a radius at each point, its wall deformed by noise of `bumps` times the radius."""
+        """A tube along a polyline with a radius at each point, deformed by noise of `bumps` times that radius."""
         line, size = np.asarray(points, np.float32), np.asarray(radii, np.float32)
         reach = size.max() * (1 + 3 * bumps) + 2 * self.edge
         box = self.box(tuple(line.min(0) - reach), tuple(line.max(0) + reach))  # type: ignore[arg-type]

@@ -43,7 +43,8 @@ def paint_spine(canvas: Canvas, build: Build, rng: np.random.Generator, spine: i
     `spine` and `cord` are label ids. The whole dural sac is labelled as the cord, as radiotherapy contours often are.
     """
     centre = build.shift_y + build.depth_to_spine
-    box = canvas.box((build.shift_x - 62, centre - 45, canvas.z[0]), (build.shift_x + 62, centre + 85, canvas.z[-1] + 9))
+    middle, low, high = build.shift_x, float(canvas.z[0]), float(canvas.z[-1]) + 9
+    box = canvas.box((middle - 62, centre - 45, low), (middle + 62, centre + 85, high))
     x, y, z = canvas.axes(box)
     height = z - build.shift_z
     lateral = 4.0 * float(rng.normal()) * np.sin((height + 30) / 95 + float(rng.uniform(0, 6)))

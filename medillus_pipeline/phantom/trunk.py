@@ -97,14 +97,14 @@ def _polar(canvas: Canvas, build: Build) -> tuple[NDArray[np.intp], Field]:
 
 
 def _table(canvas: Canvas, build: Build) -> None:
-    """A carbon-fibre table top, hollow and slightly curved, under the back."""
+    """A carbon-fibre table top, filled with foam and slightly curved, below a pad under the back."""
     x, y, _ = canvas.axes(canvas.whole)
-    top = build.shift_y + build.half_depth + 1.0 - 0.0011 * x * x
+    top = build.shift_y + build.half_depth + 9.0 - 0.0011 * x * x
     below = y - top
     width = 232 - np.abs(x)
     shell = np.minimum(np.minimum(below, 21 - below), width)
-    canvas.paint(canvas.whole, np.broadcast_to(shell, canvas.hu.shape), -250)
-    canvas.paint(canvas.whole, np.broadcast_to(shell - 2.6, canvas.hu.shape), -940)
+    canvas.paint(canvas.whole, np.broadcast_to(shell, canvas.hu.shape), -140)
+    canvas.paint(canvas.whole, np.broadcast_to(shell - 3.2, canvas.hu.shape), -940)
 
 
 def _muscle_septa(

@@ -6,9 +6,10 @@ List columns may be lists or arrays. What bounds such a column must keep is said
 
 import math
 from collections.abc import Callable
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
-from medillus_pipeline.quality.expectations import Derivation, Related
+from medillus_pipeline.quality.expectations import Derivation, Frame, Related
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 def of_list(column: str, measure: Callable[[list[float]], float]) -> Derivation:
     """`measure` of a list column's value, as float; null where the value is null."""
 
-    def derive(frame: "pd.DataFrame", related: Related) -> "pd.Series":
+    def derive(frame: Frame, related: Related) -> "pd.Series":
         return _map(frame[column], lambda value: measure([float(v) for v in value]))
 
     return derive
@@ -26,7 +27,7 @@ def of_list(column: str, measure: Callable[[list[float]], float]) -> Derivation:
 def distinct(counted: str, within: str) -> Derivation:
     """The number of distinct values of `counted` among the rows that share the row's value of `within`."""
 
-    def derive(frame: "pd.DataFrame", related: Related) -> "pd.Series":
+    def derive(frame: Frame, related: Related) -> "pd.Series":
         return frame.groupby(within, dropna=False)[counted].transform("nunique")
 
     return derive
@@ -35,7 +36,7 @@ def distinct(counted: str, within: str) -> Derivation:
 def when(column: str, condition: str, equals: str) -> Derivation:
     """The column where column `condition` equals the given text, null in all other rows."""
 
-    def derive(frame: "pd.DataFrame", related: Related) -> "pd.Series":
+    def derive(frame: Frame, related: Related) -> "pd.Series":
         return frame[column].where(frame[condition] == equals)
 
     return derive
@@ -44,7 +45,7 @@ def when(column: str, condition: str, equals: str) -> Derivation:
 def both_or_neither(first: str, second: str) -> Derivation:
     """1 where the two columns are both filled or both null."""
 
-    def derive(frame: "pd.DataFrame", related: Related) -> "pd.Series":
+    def derive(frame: Frame, related: Related) -> "pd.Series":
         return (frame[first].isna() == frame[second].isna()).astype(int)
 
     return derive
@@ -53,7 +54,7 @@ def both_or_neither(first: str, second: str) -> Derivation:
 def filled_when(condition: str, equals: str, *columns: str) -> Derivation:
     """1 where all columns are filled, 0 where one is null; null where `condition` is something else."""
 
-    def derive(frame: "pd.DataFrame", related: Related) -> "pd.Series":
+    def derive(frame: Frame, related: Related) -> "pd.Series":
         filled = frame[list(columns)].notna().all(axis="columns").astype(float)
         return filled.where(frame[condition] == equals)
 
@@ -63,7 +64,7 @@ def filled_when(condition: str, equals: str, *columns: str) -> Derivation:
 def same_length(first: str, second: str) -> Derivation:
     """1 where two list columns have the same number of entries."""
 
-    def derive(frame: "pd.DataFrame", related: Related) -> "pd.Series":
+    def derive(frame: Frame, related: Related) -> "pd.Series":
         return (_map(frame[first], len) == _map(frame[second], len)).astype(int)
 
     return derive
@@ -72,7 +73,7 @@ def same_length(first: str, second: str) -> Derivation:
 def known(key: str, table: str) -> Derivation:
     """1 where the row's key stands in the related table."""
 
-    def derive(frame: "pd.DataFrame", related: Related) -> "pd.Series":
+    def derive(frame: Frame, related: Related) -> "pd.Series":
         return frame[key].isin(related[table][key]).astype(int)
 
     return derive
@@ -81,7 +82,7 @@ def known(key: str, table: str) -> Derivation:
 def agrees(key: str, table: str, *columns: str) -> Derivation:
     """1 where all columns equal those of the row of the related table with the same key; null where there is none."""
 
-    def derive(frame: "pd.DataFrame", related: Related) -> "pd.Series":
+    def derive(frame: Frame, related: Related) -> "pd.Series":
         other = related[table].drop_duplicates(key).set_index(key)
         same = frame[columns[0]].notna()
         for column in columns:
@@ -94,46 +95,46 @@ def agrees(key: str, table: str, *columns: str) -> Derivation:
 def hash_in_path(path: str, digest: str) -> Derivation:
     """1 where a payload's path carries its hash as its name."""
 
-    def derive(frame: "pd.DataFrame", related: Related) -> "pd.Series":
+    def derive(frame: Frame, related: Related) -> "pd.Series":
         named = frame[path].astype(str).str.rsplit("/", n=1).str[-1].str.split(".", n=1).str[0]
         return (named == frame[digest].astype(str)).astype(int)
 
     return derive
 
 
-def value_range(frame: "pd.DataFrame", related: Related) -> "pd.Series":
+def value_range(frame: Frame, related: Related) -> "pd.Series":
     """Greatest minus least calibrated value."""
     return frame["maximum"] - frame["minimum"]
 
 
-def mean_beyond_range(frame: "pd.DataFrame", related: Related) -> "pd.Series":
+def mean_beyond_range(frame: Frame, related: Related) -> "pd.Series":
     """How far the mean lies outside minimum to maximum, relative to its own size; 0 inside."""
     low, high, mean = frame["minimum"], frame["maximum"], frame["mean"]
     return ((low - mean).clip(lower=0) + (mean - high).clip(lower=0)) / mean.abs().clip(lower=1)
 
 
-def all_or_no_pixels(frame: "pd.DataFrame", related: Related) -> "pd.Series":
+def all_or_no_pixels(frame: Frame, related: Related) -> "pd.Series":
     """1 where rows, columns and frames are all above 0 or all 0."""
     positive = (frame[["rows", "columns", "frames"]] > 0).sum(axis="columns")
     return positive.isin([0, 3]).astype(int)
 
 
-def covered_share(frame: "pd.DataFrame", related: Related) -> "pd.Series":
+def covered_share(frame: Frame, related: Related) -> "pd.Series":
     """Labelled pixels over all pixels of the mask."""
     return _map(frame["areas"], lambda areas: float(sum(areas))) / (frame["rows"] * frame["columns"])
 
 
-def overlap_share(frame: "pd.DataFrame", related: Related) -> "pd.Series":
+def overlap_share(frame: Frame, related: Related) -> "pd.Series":
     """Pixels claimed twice over all pixels of the mask."""
     return frame["overlap_pixels"] / (frame["rows"] * frame["columns"])
 
 
-def row_offset(frame: "pd.DataFrame", related: Related) -> "pd.Series":
+def row_offset(frame: Frame, related: Related) -> "pd.Series":
     """A row's number minus its rank: 0 everywhere when the rows count from 0 without a gap."""
     return frame["row"] - (frame["row"].rank(method="first") - 1)
 
 
-def locked_test_shown(frame: "pd.DataFrame", related: Related) -> "pd.Series":
+def locked_test_shown(frame: Frame, related: Related) -> "pd.Series":
     """1 where a generated figure was made from the mask of a patient of the locked test."""
     return ((frame["source"] == "generated") & (frame["split"] == "locked_test")).astype(int)
 
@@ -150,7 +151,7 @@ def greatest(values: list[float]) -> float:
 
 def ascending(values: list[float]) -> float:
     """1 when every value is greater than the one before."""
-    return float(all(a < b for a, b in zip(values, values[1:], strict=False)))
+    return float(all(a < b for a, b in pairwise(values)))
 
 
 def outside_unit(values: list[float]) -> float:
@@ -163,7 +164,11 @@ def orientation_error(values: list[float]) -> float:
     if len(values) != 6:
         return math.inf
     row, column = values[:3], values[3:]
-    return max(abs(math.hypot(*row) - 1), abs(math.hypot(*column) - 1), abs(sum(a * b for a, b in zip(row, column, strict=True))))
+    return max(
+        abs(math.hypot(*row) - 1),
+        abs(math.hypot(*column) - 1),
+        abs(sum(a * b for a, b in zip(row, column, strict=True))),
+    )
 
 
 def pixel_area(affine: list[float]) -> float:

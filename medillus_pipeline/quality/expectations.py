@@ -11,8 +11,11 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     import pandas as pd
 
-Related = Mapping[str, "pd.DataFrame"]
-Derivation = Callable[["pd.DataFrame", Related], "pd.Series"]
+Frame = Any
+"""A pandas DataFrame; pandas' own annotations do not tell a column from a frame, so type checkers are told nothing."""
+
+Related = Mapping[str, Frame]
+Derivation = Callable[[Frame, Related], "pd.Series"]
 """Makes one value per row of the audited frame, from it and from the frames of the tables it refers to."""
 
 UID = r"^2\.25\.(0|[1-9][0-9]{0,38})$"

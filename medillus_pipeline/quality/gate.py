@@ -1,7 +1,7 @@
 """Hold a table to its suite, and say the outcome as a Dagster check result.
 
-Great Expectations' own results carry values of the table (`observed_value`, partial lists, texts of exceptions and their
-tracebacks). None of that leaves `audit`: only the names of expectations and columns, which are ours, and counts.
+Great Expectations' own results carry values of the table (`observed_value`, partial lists, texts of exceptions and
+their tracebacks). None of that leaves `audit`: only the names of expectations and columns, which are ours, and counts.
 """
 
 import logging
@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import dagster as dg
 
 from medillus_pipeline import telemetry
-from medillus_pipeline.quality.expectations import Expectation, Suite
+from medillus_pipeline.quality.expectations import Expectation, Frame, Related, Suite
 from medillus_pipeline.quality.suites import SUITES
 
 if TYPE_CHECKING:
@@ -118,7 +118,7 @@ def check_result(audit: Audit, *, check_name: str, asset_key: dg.AssetKey | None
     )
 
 
-def _with_derived(suite: Suite, frame: "pd.DataFrame", related: "Mapping[str, pd.DataFrame]") -> "pd.DataFrame":
+def _with_derived(suite: Suite, frame: Frame, related: Related) -> Frame:
     """The columns that the suite names. A derived one that cannot be computed is left out, which fails it."""
     derived: dict[str, Any] = {}
     for name, derive in suite.derived.items():
@@ -130,7 +130,7 @@ def _with_derived(suite: Suite, frame: "pd.DataFrame", related: "Mapping[str, pd
     return frame.assign(**derived)[[c for c in [*frame.columns, *derived] if c in named]]
 
 
-def _validate(expectations: list[Expectation], frame: "pd.DataFrame") -> Iterator[Outcome]:
+def _validate(expectations: list[Expectation], frame: Frame) -> Iterator[Outcome]:
     with _quiet():
         import great_expectations as gx
         from great_expectations.data_context.types.base import (
@@ -152,7 +152,8 @@ def _validate(expectations: list[Expectation], frame: "pd.DataFrame") -> Iterato
             ],
         )
         quiet_format = {"result_format": "BASIC", "partial_unexpected_count": 0}
-        found = {r.expectation_config.meta["number"]: r for r in batch.validate(suite, result_format=quiet_format).results}
+        validated = batch.validate(suite, result_format=quiet_format).results
+        found = {(r.expectation_config.meta or {}).get("number"): r for r in validated if r.expectation_config}
     for number, expectation in enumerate(expectations):
         yield _outcome(expectation, found.get(number), len(frame))
 

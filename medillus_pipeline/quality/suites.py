@@ -232,6 +232,7 @@ illustrations = Suite(
         between("label_high", 1, 255, "vocabulary ids fit 8 bits"),
         holds("confidences_match", "every label has a confidence"),
         between("confidence_faults", 0, 0, "confidences are from 0 to 1, or unknown"),
+        between("seed", 0, 2**63 - 1, "seeds count from 0"),
         holds("provenance_complete", "a generated figure names seed, model version, dataset and split"),
         *matches(payload(".svg"), "a payload of the clean zone", "svg_path"),
         *matches(payload(".png"), "a payload of the clean zone", "png_path"),

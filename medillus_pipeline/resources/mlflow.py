@@ -4,7 +4,7 @@
 """
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +21,7 @@ from medillus_pipeline.settings import Settings
 if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities.model_registry import ModelVersion
+    from mlflow.models.model import ModelInfo
 
 KEY_TAG = "medillus.training_key"
 CHAMPION, CHALLENGER, PREVIOUS = "champion", "challenger", "previous"
@@ -128,10 +129,10 @@ class MLflowResource(dg.ConfigurableResource):
         with self._reachable():
             self.client().log_artifacts(run_id, str(folder), artifact_path)
 
-    def register(self, run_id: str, model_file: Path, artifacts: Mapping[str, str], tags: Mapping[str, str]) -> str:
-        """Package the model from code, register it as the next version, point `challenger` at it; returns the version.
+    def register(self, run_id: str, log_model: "Callable[[], ModelInfo]", tags: Mapping[str, str]) -> str:
+        """Log the model to its run, register it as the next version, point `challenger` at it; returns the version.
 
-        `model_file` is self-contained Python; `artifacts` are the files that it reads. No pickle is written.
+        `log_model` is called with the run active.
         """
         client = self.client()
         import mlflow
@@ -139,12 +140,7 @@ class MLflowResource(dg.ConfigurableResource):
 
         with self._reachable():
             with mlflow.start_run(run_id=run_id):
-                info = mlflow.pyfunc.log_model(
-                    name="generator",
-                    python_model=str(model_file),
-                    artifacts=dict(artifacts),
-                    pip_requirements=["torch", "numpy", "safetensors"],
-                )
+                info = log_model()
             try:
                 client.create_registered_model(self.model)
             except MlflowException as error:

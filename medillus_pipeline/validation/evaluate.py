@@ -5,7 +5,7 @@ serve as the shuffled control when they are scored against another patient's mas
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
@@ -13,19 +13,11 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
 from medillus_pipeline.errors import NotEnoughDataError
-from medillus_pipeline.validation import controls, metrics
-from medillus_pipeline.validation.metrics import Estimate, Overlap
+from medillus_pipeline.validation import controls, measures, metrics
+from medillus_pipeline.validation.measures import ClassMaps, Organ, Scene, Values
 
-Values = NDArray[np.integer]
-ClassMaps = NDArray[np.uint8]
 Sample = Callable[[ClassMaps, NDArray[np.floating], int], Values]
 """(class maps (n, height, width), levels (n,), seed) to images (n, height, width) in HU."""
-
-MINIMUM_GAP = 0.02
-"""Below this difference of real to shuffled Dice a recovery is division by noise: it becomes NaN."""
-
-FINDABLE = 0.5
-"""Judge Dice on real images from which on an organ can be missed at all: the worst organ is looked for among these."""
 
 
 class Judge(Protocol):
@@ -38,19 +30,6 @@ class Judge(Protocol):
     def features(self, values: Values) -> NDArray[np.floating]:
         """Feature vectors (n, d) of images (n, height, width)."""
         ...
-
-
-class Organ(Protocol):
-    """What the report needs of a structure of the vocabulary."""
-
-    @property
-    def key(self) -> str: ...
-    @property
-    def name_en(self) -> str: ...
-    @property
-    def name_zh(self) -> str: ...
-    @property
-    def colour(self) -> str: ...
 
 
 class EvaluationConfig(BaseModel):
@@ -91,34 +70,6 @@ class Evaluation:
     seed: int
 
 
-@dataclass
-class _Scene:
-    """What every measure shares: the chosen slices, patient numbers and bootstrap weights."""
-
-    real: Values
-    maps: ClassMaps
-    levels: NDArray[np.floating]
-    groups: NDArray[np.int64]
-    patients: list[str]
-    organs: Sequence[Organ]
-    weights: NDArray[np.int64]
-    figures: dict[str, float] = field(default_factory=dict)
-
-    def put(self, name: str, statistic: Callable[[NDArray], NDArray]) -> Estimate:
-        """Store a figure with its interval; `statistic` maps patient weights (draws, patients) to (draws,)."""
-        found = metrics.estimate(statistic, self.weights)
-        self.figures |= {name: found.value, f"{name}_low": found.low, f"{name}_high": found.high}
-        return found
-
-    def put_by_organ(self, name: str, statistic: Callable[[NDArray], NDArray]) -> None:
-        """Store a figure of each organ; `statistic` maps patient weights to (draws, organs)."""
-        for index, organ in enumerate(self.organs):
-            found = metrics.estimate(lambda weights, i=index: statistic(weights)[:, i], self.weights)
-            if np.isfinite(found.value):
-                pairs = zip(("", "_low", "_high"), (found.value, found.low, found.high), strict=True)
-                self.figures |= {f"{name}{bound}/{organ.key}": value for bound, value in pairs}
-
-
 def evaluate(
     values: Values,
     class_maps: ClassMaps,
@@ -148,7 +99,7 @@ def evaluate(
     every, heights = np.asarray(patients, dtype=object), np.asarray(levels, dtype=np.float64)
     rows = controls.evenly_over_patients(every, heights, config.slices)
     names, groups = np.unique(every[rows].astype(str), return_inverse=True)
-    scene = _Scene(
+    scene = Scene(
         real=np.asarray(values[rows]),
         maps=np.asarray(class_maps[rows]),
         levels=heights[rows],
@@ -172,18 +123,19 @@ def evaluate(
     scored = {"real": metrics.overlap(scene.maps, real_maps, len(organs)), "generated": counts}
     scored["texture"] = metrics.overlap(scene.maps, painted_maps, len(organs))
     if partner is not None:
+        scored["other"] = metrics.overlap(scene.maps, real_maps[partner], len(organs))
         scored["shuffled"] = metrics.overlap(scene.maps, generated_maps[partner], len(organs))
-    _put_dice(scene, scored)
-    _put_hu(scene, generated, "")
-    _put_hu(scene, painted, "_texture")
-    _put_sharpness(scene, generated, "")
-    _put_sharpness(scene, painted, "_texture")
+    measures.put_dice(scene, scored)
+    measures.put_hu(scene, generated, "")
+    measures.put_hu(scene, painted, "_texture")
+    measures.put_texture(scene, generated, "")
+    measures.put_texture(scene, painted, "_texture")
     if partner is not None:
-        _put_hu(scene, generated[partner], "_shuffled")
+        measures.put_hu(scene, generated[partner], "_shuffled")
     features = [_features(judge, images, config.batch) for images in (scene.real, generated, painted)]
-    _put_frechet(scene, features, rng)
-    _put_similarity(scene, generated)
-    _put_diversity(scene, partner, [draw(repeated, k + 1) for k in range(config.samples)], repeated)
+    measures.put_frechet(scene, features, rng)
+    measures.put_similarity(scene, generated)
+    measures.put_diversity(scene, partner, [draw(repeated, k + 1) for k in range(config.samples)], repeated)
     quality = metrics.slice_dice(counts)
     worst = np.lexsort((np.arange(len(rows)), np.where(np.isfinite(quality), quality, np.inf)))[: config.examples]
     stacks = [generated[worst], *(draw(worst, k) for k in range(1, config.samples))]
@@ -208,7 +160,7 @@ class _Sampler:
     def __init__(
         self,
         sample: Sample,
-        scene: _Scene,
+        scene: Scene,
         seed: int,
         batch: int,
         total: int,
@@ -243,132 +195,14 @@ def _features(judge: Judge, images: Values, batch: int) -> NDArray[np.float64]:
     return np.concatenate(parts).astype(np.float64)
 
 
-def _put_dice(scene: _Scene, scored: dict[str, Overlap]) -> None:
-    tables = {name: metrics.patient_dice(c, scene.groups, len(scene.patients)) for name, c in scored.items()}
-
-    def organ_means(name: str, weights: NDArray) -> NDArray:
-        if name not in tables:
-            return np.full((len(weights), len(scene.organs)), np.nan)
-        return metrics.weighted_mean(tables[name], weights)
-
-    def recovered(source: str, weights: NDArray, axis: int | None) -> NDArray:
-        parts = [organ_means(name, weights) for name in (source, "shuffled", "real")]
-        known = np.logical_and.reduce([np.isfinite(part) for part in parts])
-        found, floor, ceiling = (np.where(known, part, np.nan) for part in parts)
-        if axis is not None:
-            found, floor, ceiling = (metrics.nan_mean(part, axis=axis) for part in (found, floor, ceiling))
-        gap = ceiling - floor
-        with np.errstate(invalid="ignore", divide="ignore"):
-            return np.where(gap >= MINIMUM_GAP, (found - floor) / gap, np.nan)
-
-    for name in ("real", "generated", "shuffled", "texture"):
-        scene.put(f"judge_dice_{name}", lambda w, n=name: metrics.nan_mean(organ_means(n, w), axis=1))
-        scene.put_by_organ(f"judge_dice_{name}", lambda w, n=name: organ_means(n, w))
-    scene.put("judge_dice_gap", lambda w: metrics.nan_mean(organ_means("real", w) - organ_means("shuffled", w), axis=1))
-
-    def worst(weights: NDArray) -> NDArray:
-        real, generated = organ_means("real", weights), organ_means("generated", weights)
-        findable = real >= FINDABLE
-        ratio = np.where(findable, generated / np.where(findable, real, 1.0), np.inf).min(axis=1, initial=np.inf)
-        return np.where(np.isfinite(ratio), ratio, np.nan)
-
-    scene.put("worst_organ_dice_ratio", worst)
-    scene.put("dice_recovery", lambda w: recovered("generated", w, 1))
-    scene.put("dice_recovery_texture", lambda w: recovered("texture", w, 1))
-    scene.put_by_organ("dice_recovery", lambda w: recovered("generated", w, None))
-
-
-def _put_hu(scene: _Scene, images: Values, control: str) -> None:
-    count = len(scene.patients)
-    real, made = (
-        metrics.patient_moments(stack, scene.maps, scene.groups, count, len(scene.organs))
-        for stack in (scene.real, images)
-    )
-
-    def gap(measure: str, weights: NDArray) -> NDArray:
-        ours, theirs = (metrics.weighted_mean(getattr(moments, measure), weights) for moments in (made, real))
-        return ours - theirs
-
-    def spread(weights: NDArray) -> NDArray:
-        with np.errstate(invalid="ignore", divide="ignore"):
-            ratio = metrics.weighted_mean(made.sd, weights) / metrics.weighted_mean(real.sd, weights)
-        return np.where(np.isfinite(ratio), np.maximum(ratio, 1e-3), np.nan)
-
-    scene.put(f"organ_hu_error{control}", lambda w: metrics.nan_mean(np.abs(gap("mean", w)), axis=1))
-    scene.put(f"organ_hu_sd_error{control}", lambda w: metrics.nan_mean(np.abs(gap("sd", w)), axis=1))
-    scene.put(f"organ_hu_sd_ratio{control}", lambda w: np.exp(metrics.nan_mean(np.log(spread(w)), axis=1)))
-    if not control:
-        scene.put_by_organ("organ_hu_error", lambda w: np.abs(gap("mean", w)))
-        scene.put_by_organ("organ_hu_sd_ratio", spread)
-        for name, table in (("mean_real", real.mean), ("mean_generated", made.mean)):
-            scene.put_by_organ(f"hu_{name}", lambda w, t=table: metrics.weighted_mean(t, w))
-        for name, table in (("sd_real", real.sd), ("sd_generated", made.sd)):
-            scene.put_by_organ(f"hu_{name}", lambda w, t=table: metrics.weighted_mean(t, w))
-
-
-def _put_sharpness(scene: _Scene, images: Values, control: str) -> None:
-    body = (scene.maps > 0) | (scene.real > -500)
-    for name, region in (("sharpness_ratio", body), ("grain_ratio", metrics.interiors(scene.maps))):
-        made, real = (
-            metrics.group_mean(metrics.sharpness(stack, region), scene.groups, len(scene.patients))[:, None]
-            for stack in (images, scene.real)
-        )
-        scene.put(f"{name}{control}", lambda w, a=made, b=real: _ratio(a, b, w))
-
-
-def _ratio(numerator: NDArray, denominator: NDArray, weights: NDArray) -> NDArray:
-    """Ratio of the patients' means under each row of weights, (draws,); NaN over zero."""
-    above, below = (metrics.weighted_mean(table, weights)[:, 0] for table in (numerator, denominator))
-    with np.errstate(invalid="ignore", divide="ignore"):
-        return np.where(below > 0, above / below, np.nan)
-
-
-def _put_frechet(scene: _Scene, features: list[NDArray[np.float64]], rng: np.random.Generator) -> None:
-    real, generated, painted = features
-    for control, images in (("", generated), ("_texture", painted)):
-        found = metrics.matched_frechet(real, images, scene.groups, len(scene.patients), rng)
-        scene.figures |= {f"fid{control}": found.distance, f"fid_ratio{control}": found.ratio}
-        scene.figures |= {f"fid_ratio{control}_low": found.low, f"fid_ratio{control}_high": found.high}
-        scene.figures["fid_floor"] = found.floor
-
-
-def _put_similarity(scene: _Scene, generated: Values) -> None:
-    for name, per_slice in zip(("ssim", "mae"), metrics.similarity(generated, scene.real), strict=True):
-        table = metrics.group_mean(per_slice, scene.groups, len(scene.patients))[:, None]
-        scene.put(name, lambda w, t=table: metrics.weighted_mean(t, w)[:, 0])
-
-
-def _repeated(scene: _Scene, config: EvaluationConfig) -> NDArray[np.int64]:
+def _repeated(scene: Scene, config: EvaluationConfig) -> NDArray[np.int64]:
     """Rows whose masks the diversity figure repeats: those with organs, evenly over patients."""
     rows = np.flatnonzero((scene.maps > 0).sum(axis=(1, 2)) >= metrics.MINIMUM_PIXELS)
     chosen = controls.evenly_over_patients(scene.groups[rows], scene.levels[rows], config.diversity_masks)
     return rows[chosen]
 
 
-def _put_diversity(
-    scene: _Scene, partner: NDArray[np.int64] | None, stacks: list[Values], rows: NDArray[np.int64]
-) -> None:
-    """Mean |difference| of samples of one mask, over that of two patients' real pixels, on labelled pixels.
-
-    Both are taken where the organs agree (the pixel has the same label in the slice and in its partner of another
-    patient), so that anatomy does not count as diversity. A generator that ignores its noise scores 0.
-    """
-    count = len(scene.patients)
-    made, real = np.full(len(rows), np.nan), np.full(len(rows), np.nan)
-    if partner is not None and len(stacks) > 1:
-        for i, row in enumerate(rows):
-            same = (scene.maps[row] > 0) & (scene.maps[row] == scene.maps[partner[row]])
-            if same.sum() < metrics.MINIMUM_PIXELS:
-                continue
-            samples = np.stack([stack[i][same] for stack in stacks]).astype(np.float64)
-            pairs = [np.abs(samples[a] - samples[b]).mean() for a in range(len(samples)) for b in range(a)]
-            made[i] = np.mean(pairs)
-            real[i] = np.abs(scene.real[row][same].astype(np.float64) - scene.real[partner[row]][same]).mean()
-    tables = [metrics.group_mean(part, scene.groups[rows], count)[:, None] for part in (made, real)]
-    scene.put("diversity", lambda weights: _ratio(tables[0], tables[1], weights))
-
-
-def _remarks(scene: _Scene, available: int) -> tuple[str, ...]:
+def _remarks(scene: Scene, available: int) -> tuple[str, ...]:
     remarks = []
     count, used = len(scene.patients), len(scene.real)
     if used < available:

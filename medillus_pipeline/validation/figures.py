@@ -9,7 +9,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 MAIN = ("judge_dice_generated", "judge_dice_real", "dice_recovery", "organ_hu_error")
-CONTROLS = {"shuffled": "another patient's mask", "texture": "Gaussian texture per label"}
+CONTROLS = {
+    "other": "another patient's scan",
+    "shuffled": "another patient's mask",
+    "texture": "Gaussian texture per label",
+}
 
 
 @dataclass(frozen=True)
@@ -39,11 +43,17 @@ KINDS = {
     "judge_dice_texture": Kind(
         "Judge Dice, Gaussian texture", "", 3, "Masks painted with per-label noise: what no anatomy at all scores."
     ),
-    "judge_dice_gap": Kind(
-        "Dice gap, real to shuffled",
+    "judge_dice_other": Kind(
+        "Judge Dice, another patient's scan",
         "",
         3,
-        "Room between a real image and a wrong mask; without it nothing is measured.",
+        "Real images of another patient at the same level, against this mask.",
+    ),
+    "judge_dice_gap": Kind(
+        "Dice gap to another patient",
+        "",
+        3,
+        "Judge Dice of scans on their own masks less that on another patient's masks.",
     ),
     "dice_recovery": Kind(
         "Dice recovery", "", 3, "(generated - shuffled) / (real - shuffled): 0 ignores the mask, 1 equals real images."
@@ -74,6 +84,12 @@ KINDS = {
         "",
         2,
         "Mean absolute Laplacian inside organs, away from edges, generated to real: averaging flattens it.",
+    ),
+    "outline_ratio": Kind(
+        "Body outline ratio",
+        "",
+        2,
+        "Perimeter over root area of the body, generated to real: a ragged body is above 1.",
     ),
     "anatomical_error_rate": Kind(
         "Anatomical error rate", "", 4, "Share of organ instances missing, duplicated, misplaced or on the wrong side."

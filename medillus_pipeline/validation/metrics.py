@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import ndimage
 
 Array = NDArray[np.floating]
 
@@ -116,6 +117,22 @@ def interiors(class_maps: NDArray[np.uint8]) -> NDArray[np.bool_]:
     for row, column in itertools.product((-1, 1), (-1, 1)):
         inside &= np.roll(class_maps, (row, column), axis=(1, 2)) == class_maps
     return inside
+
+
+def outline(values: NDArray[np.integer], threshold: float = -300.0) -> Array:
+    """Perimeter over the root of the area of the body, (slices,): 4 for a square along the axes, more when ragged.
+
+    The body is the largest connected region above `threshold` (HU), holes filled; NaN for a slice without one.
+    """
+    out = np.full(len(values), np.nan)
+    for row, image in enumerate(values):
+        regions = np.empty(image.shape, np.int32)
+        if ndimage.label(image > threshold, output=regions):
+            largest = 1 + np.bincount(regions.ravel())[1:].argmax()
+            body = np.pad(np.asarray(ndimage.binary_fill_holes(regions == largest)), 1)
+            edges = sum(np.count_nonzero(np.diff(body, axis=axis)) for axis in (0, 1))
+            out[row] = edges / np.sqrt(np.count_nonzero(body))
+    return out
 
 
 def frechet(first: Array, second: Array) -> float:

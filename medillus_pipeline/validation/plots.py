@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-    from medillus_pipeline.validation.evaluate import Organ
+    from medillus_pipeline.validation.measures import Organ
 
 COLOURS = {"real": "#1f2937", "generated": "#1d6fb8", "shuffled": "#c2570c", "texture": "#8a94a3"}
 MARKERS = {"real": "D", "generated": "o", "shuffled": "X", "texture": "s"}

@@ -77,18 +77,20 @@ class Published:
         """A label map (rows, columns) of vocabulary ids for a row of `slices`."""
         payload = self.clean.put("masks", encode_png(labels, vocabulary.load().palette()), ".png")
         present = [label for label in np.unique(labels).tolist() if label]
-        self.masks.append({
-            "slice_name": row["slice_name"],
-            "sop_instance_uid": row["sop_instance_uid"],
-            "frame": row["frame"],
-            "patient": row["patient"],
-            "annotator": annotator,
-            "revision": revision,
-            "rows": labels.shape[0],
-            "columns": labels.shape[1],
-            "labels": present,
-            "path": payload.path,
-        })
+        self.masks.append(
+            {
+                "slice_name": row["slice_name"],
+                "sop_instance_uid": row["sop_instance_uid"],
+                "frame": row["frame"],
+                "patient": row["patient"],
+                "annotator": annotator,
+                "revision": revision,
+                "rows": labels.shape[0],
+                "columns": labels.shape[1],
+                "labels": present,
+                "path": payload.path,
+            }
+        )
 
 
 def publish_phantoms(

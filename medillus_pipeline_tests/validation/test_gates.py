@@ -80,6 +80,25 @@ def mirrored(class_maps, levels, seed):
     return anatomy.good(class_maps, levels, seed)[:, :, ::-1]
 
 
+def ragged(class_maps, levels, seed):
+    """Organs right, the body's edge eaten away."""
+    rng = np.random.default_rng(seed)
+    images = anatomy.good(class_maps, levels, seed)
+    for image in images:
+        row, column = (np.mgrid[: anatomy.SIZE, : anatomy.SIZE] + 0.5) / anatomy.SIZE - 0.5
+        rim = (row / 0.44) ** 2 + (column / 0.48) ** 2 > 0.8
+        image[rim & (rng.random(image.shape) < 0.4)] = anatomy.AIR
+    return images
+
+
+def swapped(class_maps, levels, seed):
+    """Paints the mask of the partner that the shuffled control would take, so that the control looks like a scan."""
+    partner = controls.other_patient_at_same_level(np.array(REAL.patients, object), np.array(REAL.levels))
+    rows = [next(i for i, one in enumerate(REAL.class_maps) if (one == shown).all()) for shown in class_maps]
+    assert partner is not None
+    return anatomy.good(REAL.class_maps[partner[rows]], levels, seed)
+
+
 def without_liver(class_maps, levels, seed):
     """Drops one organ."""
     return anatomy.good(np.where(class_maps == 2, 0, class_maps), levels, seed)
@@ -96,6 +115,8 @@ def test_a_good_generator_passes_the_demo(seed):
     [
         (shuffled_masks, "dice_recovery"),
         (level_only, "dice_recovery"),
+        (swapped, "organ_hu_error"),
+        (ragged, "outline_ratio"),
         (texture_painter, "sharpness_ratio"),
         (texture_painter, "fid_ratio"),
         (averaged, "diversity"),

@@ -61,6 +61,18 @@ def test_interiors_leave_out_every_pixel_beside_another_class():
     assert [tuple(place) for place in np.argwhere(inside)] == [(r, c) for r in (2, 3, 4) for c in (2, 5)]
 
 
+def test_a_ragged_body_has_a_longer_outline_and_specks_and_holes_do_not_count():
+    image = np.full((2, 20, 20), -1000, np.int16)
+    image[:, 4:14, 4:14] = 40
+    image[0, 7:9, 7:9] = -1000
+    image[0, 17, 17] = 40
+    image[1, 4:14:2, 13] = -1000
+    smooth, ragged = metrics.outline(image)
+    assert smooth == 4.0
+    assert ragged > 4.8
+    assert np.isnan(metrics.outline(np.full((1, 8, 8), -1000, np.int16))[0])
+
+
 def test_frechet_distance_agrees_with_the_matrix_root_formula():
     rng = np.random.default_rng(1)
     a, b = rng.normal(0, 1, (60, 5)), rng.normal(0.4, 1.7, (50, 5))

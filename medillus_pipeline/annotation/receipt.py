@@ -1,0 +1,105 @@
+"""The receipt of a batch: what became of every submitted item, for annotators, and for the restricted ledger."""
+
+import json
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from medillus_pipeline.annotation.drawing import Drawing
+from medillus_pipeline.annotation.outcomes import Outcome, Reason
+from medillus_pipeline.annotation.vocabulary import Vocabulary
+
+LEDGER_OUTCOMES = {
+    Outcome.ACCEPTED: "published",
+    Outcome.PENDING: "pending",
+    Outcome.REFUSED: "quarantined",
+}
+"""How the ledger, which knows deliveries too, calls what became of a file."""
+
+
+@dataclass
+class Item:
+    """A file of the batch: path inside it, hash and size as delivered, pseudonym, and what was found in it."""
+
+    path: str
+    sha256: str
+    bytes: int
+    name: str
+    drawing: Drawing
+    drawn: dict[int, set[str]] = field(default_factory=lambda: defaultdict(set))
+
+
+def lines(items: Sequence[Item], vocabulary: Vocabulary, visible: Mapping[str, set[int]]) -> list[dict[str, Any]]:
+    """Rows of MASK_ITEMS: a line per item, structure, outcome and reason. `visible` holds, by slice name, the ids that
+    its composed label map shows.
+    """
+    found = []
+    for item in items:
+        for identifier, names in sorted(item.drawn.items()):
+            seen = sum(identifier in visible[name] for name in names)
+            key = vocabulary.by_id(identifier).key
+            if seen:
+                found.append(_line(item, key, Outcome.ACCEPTED, "", seen))
+            if seen < len(names):
+                found.append(_line(item, key, Outcome.REFUSED, Reason.HIDDEN, len(names) - seen))
+        for (structure, outcome, reason), places in sorted(item.drawing.notes.items()):
+            found.append(_line(item, structure, outcome, reason, len(places)))
+    return sorted(found, key=lambda line: (line["item"], line["structure"], line["outcome"], line["reason"]))
+
+
+def _line(item: Item, structure: str, outcome: Outcome, reason: str, slices: int) -> dict[str, Any]:
+    return {
+        "item": item.name,
+        "structure": structure,
+        "source_format": item.drawing.source_format,
+        "outcome": str(outcome),
+        "reason": str(reason),
+        "slices": slices,
+    }
+
+
+def _outcomes(lines: list[dict[str, Any]]) -> dict[str, tuple[Outcome, str]]:
+    """By item: accepted if anything of it was, else pending if anything is, else refused; with the first reason."""
+    found: dict[str, tuple[Outcome, str]] = {}
+    for outcome in Outcome:
+        for line in lines:
+            if line["outcome"] == outcome:
+                found.setdefault(line["item"], (outcome, line["reason"]))
+    return found
+
+
+def storable(text: str) -> str:
+    """Text from outside as UTF-8 can hold it: file names and JSON may carry lone surrogates."""
+    return text.encode("utf-8", "backslashreplace").decode()
+
+
+def ledger_row(item: Item, outcome: str, reason: str, member: str = "") -> dict[str, Any]:
+    """A row of LEDGER. Restricted: it holds the path as delivered."""
+    return {
+        "source": item.path,
+        "member": member,
+        "sha256": item.sha256,
+        "bytes": item.bytes,
+        "outcome": outcome,
+        "reason": reason,
+        "pseudonym": item.name,
+    }
+
+
+def ledger(items: Sequence[Item], lines: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """One row per file, and one per name that the vocabulary does not know (as its member), for who may read them."""
+    outcomes = _outcomes(lines)
+    rows = []
+    for item in items:
+        outcome, reason = outcomes[item.name]
+        rows.append(ledger_row(item, LEDGER_OUTCOMES[outcome], reason))
+        for label in sorted(item.drawing.unknown_labels):
+            member = "label " + storable(json.dumps(label, ensure_ascii=False))
+            rows.append(ledger_row(item, LEDGER_OUTCOMES[Outcome.REFUSED], Reason.UNKNOWN_LABEL, member))
+    return rows
+
+
+def counts(lines: list[dict[str, Any]]) -> dict[str, int]:
+    """Accepted lines, and the others by reason."""
+    return dict(sorted(Counter(line["reason"] or line["outcome"] for line in lines).items()))

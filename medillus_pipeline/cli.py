@@ -1,0 +1,190 @@
+"""`medillus …`: the same work without the web UI. Every command says what it did, or in one line what to do instead."""
+
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table as RichTable
+
+from medillus_pipeline import landings, telemetry
+from medillus_pipeline.errors import InputError, MedillusError
+from medillus_pipeline.settings import VARIABLES, Settings
+from medillus_pipeline.tables import LEDGER, MASK_ITEMS, TableStore
+
+app = typer.Typer(
+    help="From a hospital's image archive to a labelled medical illustration.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+)
+console = Console(highlight=False)
+
+
+def main() -> None:
+    """Entry point: an error that a person can act on is one line on standard error and exit status 1."""
+    telemetry.switch_off()
+    try:
+        app()
+    except MedillusError as error:
+        Console(stderr=True, highlight=False).print(f"[red]error:[/] {error}", soft_wrap=True)
+        sys.exit(1)
+
+
+@app.command()
+def demo(
+    images: Annotated[Path | None, typer.Option(help="Folder of your own DICOM files, instead of phantoms.")] = None,
+    annotations: Annotated[Path | None, typer.Option(help="Folder of your own annotations.")] = None,
+    patients: Annotated[int, typer.Option(min=8, max=200, help="Synthetic patients.")] = 16,
+) -> None:
+    """Run the main job once: synthetic patients (or your own files) to labelled illustrations, and a summary."""
+    from medillus_pipeline.demo import run_demo
+
+    if annotations is not None and images is None:
+        raise InputError("--annotations needs --images: masks are drawn on slices")
+    run_demo(Settings.from_environment(), console, images=images, annotations=annotations, patients=patients)
+
+
+@app.command("run-all")
+def run_all_command() -> None:
+    """Ingest what is new in landing, train if anything changed, promote, and illustrate."""
+    from medillus_pipeline.automation.instance import local_instance
+    from medillus_pipeline.automation.run_all import run_all
+    from medillus_pipeline.demo import summarise
+
+    settings = Settings.from_environment()
+    began = time.monotonic()
+    with local_instance(settings.home) as instance:
+        flow = run_all(settings, instance, say=_saying(began))
+    summarise(settings, flow, console, seconds=time.monotonic() - began)
+    if flow.failures:
+        raise typer.Exit(1)
+
+
+@app.command()
+def land(
+    kind: Annotated[str, typer.Argument(help="images or annotations")],
+    source: Annotated[Path, typer.Argument(help="Folder to copy into landing.")],
+    name: Annotated[str | None, typer.Option(help="Folder name in landing; default: the source's.")] = None,
+    label: Annotated[str | None, typer.Option(help="Partition key to ask for, [a-z0-9-], 3 to 41 characters.")] = None,
+) -> None:
+    """Copy a folder into landing as one delivery or annotation batch, and close it with its marker."""
+    from medillus_pipeline.landings import land_folder
+
+    if kind not in ("images", "annotations"):
+        raise InputError(f"kind is images or annotations, not {kind!r}")
+    settings = Settings.from_environment()
+    count = land_folder(settings.landing, kind, source, name=name or source.resolve().name, label=label)
+    console.print(f"{count} files landed; the sensor, or `medillus run-all`, takes them from there")
+
+
+@app.command("import-nifti")
+def import_nifti_command(
+    source: Annotated[Path, typer.Argument(help="Folder with one folder per patient, each with ct.nii.gz and seg.nii.gz.")],
+    name: Annotated[str, typer.Option(help="Name of the delivery and of the annotation batch in landing.")] = "nifti",
+    modality: Annotated[str, typer.Option(help="CT or MR.")] = "CT",
+    body_part: Annotated[str, typer.Option(help="BodyPartExamined, for example HEADNECK.")] = "CHEST",
+    offset: Annotated[float, typer.Option(help="Added to stored values to give HU; OpenKBP: -1000.")] = 0.0,
+    limit: Annotated[int | None, typer.Option(min=1, help="At most so many patients.")] = None,
+) -> None:
+    """Wrap research volumes (NIfTI) as a DICOM delivery and an annotation batch, so they come through the same door."""
+    from medillus_pipeline.dicom.from_nifti import import_nifti
+
+    settings = Settings.from_environment()
+    if not settings.landing.is_local:
+        raise InputError("import-nifti writes to a local landing zone: set MEDILLUS_LANDING_URL to a file:// URL")
+    wrapped = import_nifti(
+        source,
+        Path(settings.landing.full("")),
+        name=name,
+        modality=modality,
+        body_part=body_part,
+        offset=offset,
+        limit=limit,
+        progress=_progress("volumes wrapped"),
+    )
+    console.print(f"{wrapped} landed as {name}; the sensor, or `medillus run-all`, takes them from there")
+
+
+@app.command()
+def deliveries() -> None:
+    """Partition keys and the landing folders they stand for. Restricted: reads the vault."""
+    table = RichTable("partition key", "kind", "arrived (UTC)", "landing folder")
+    for item in landings.mappings(Settings.from_environment().vault):
+        table.add_row(item.key, item.kind, item.arrived, item.folder)
+    console.print(table)
+
+
+@app.command()
+def ledger(
+    key: Annotated[str, typer.Argument(help="Partition key of a delivery or annotation batch.")],
+    everything: Annotated[bool, typer.Option("--all", help="Published files too, not only the others.")] = False,
+) -> None:
+    """What became of every file of a delivery or batch. Restricted: reads the vault."""
+    store = TableStore(Settings.from_environment().vault)
+    kinds = [kind for kind in ("images", "annotations") if f"{kind}.{key}" in store.keys(LEDGER)]
+    if not kinds:
+        raise InputError(f"nothing was ever ingested as {key}: `medillus deliveries` lists the keys")
+    table = RichTable("file", "member", "outcome", "reason")
+    for kind in kinds:
+        for row in store.read(LEDGER, f"{kind}.{key}").to_pylist():
+            if everything or row["outcome"] != "published":
+                table.add_row(row["source"], row["member"], row["outcome"], row["reason"])
+    console.print(table)
+
+
+@app.command()
+def receipt(key: Annotated[str, typer.Argument(help="Partition key of an annotation batch.")]) -> None:
+    """What became of every item of an annotation batch, for its annotators."""
+    store = TableStore(Settings.from_environment().clean)
+    if key not in store.keys(MASK_ITEMS):
+        raise InputError(f"no annotation batch {key} was read: `medillus deliveries` lists the keys")
+    table = RichTable("item", "structure", "format", "outcome", "reason", "slices")
+    for row in store.read(MASK_ITEMS, key).to_pylist():
+        table.add_row(
+            row["item"], row["structure"], row["source_format"], row["outcome"], row["reason"], str(row["slices"])
+        )
+    console.print(table)
+
+
+@app.command()
+def settings() -> None:
+    """The settings in force, and the environment variables that change them."""
+    chosen = Settings.from_environment()
+    table = RichTable("variable", "value", "meaning")
+    for variable, (field, meaning) in VARIABLES.items():
+        value = str(getattr(chosen, field))
+        table.add_row(variable, _without_password(value), meaning)
+    console.print(table)
+
+
+@app.command()
+def ui(
+    port: Annotated[int, typer.Option(min=1, max=65535, help="Port of Dagster's web UI.")] = 3000,
+    mlflow_port: Annotated[int, typer.Option(min=1, max=65535, help="Port of MLflow's web UI.")] = 5000,
+) -> None:
+    """Dagster's web UI with its daemon, and MLflow's, on this machine only. Stop with Ctrl-C."""
+    from medillus_pipeline.interfaces import serve
+
+    serve(Settings.from_environment(), console, port=port, mlflow_port=mlflow_port)
+
+
+def _saying(began: float) -> Callable[[str], None]:
+    return lambda text: console.print(f"[dim]{time.monotonic() - began:6.1f} s[/]  {text}", soft_wrap=True)
+
+
+def _progress(what: str) -> Callable[[int, int], None]:
+    def report(done: int, total: int) -> None:
+        if console.is_terminal or done == total:
+            console.print(f"{what}: {done} of {total}", end="\r" if console.is_terminal and done < total else "\n")
+
+    return report
+
+
+def _without_password(value: Any) -> str:
+    import re
+
+    return re.sub(r"(://[^:/@]+):[^@/]+@", r"\1:…@", str(value))

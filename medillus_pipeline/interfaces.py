@@ -1,0 +1,50 @@
+"""Dagster's and MLflow's web UIs as child processes on loopback."""
+
+import os
+import subprocess
+import sys
+import time
+
+from rich.console import Console
+
+from medillus_pipeline.automation.instance import dagster_home
+from medillus_pipeline.errors import ConfigurationError
+from medillus_pipeline.settings import Settings
+
+LOOPBACK = "127.0.0.1"
+
+
+def serve(settings: Settings, console: Console, *, port: int, mlflow_port: int) -> None:
+    """Start both and wait; when one ends, or on Ctrl-C, the other is stopped too."""
+    dagster_home(settings.home)
+    environment = {**os.environ, "MEDILLUS_HOME": str(settings.home), "MEDILLUS_PROFILE": settings.profile}
+    commands = {
+        f"Dagster on http://{LOOPBACK}:{port}": [
+            *(sys.executable, "-m", "dagster", "dev", "-m", "medillus_pipeline.definitions"),
+            *("--host", LOOPBACK, "--port", str(port)),
+        ]
+    }
+    if settings.mlflow_tracking_uri.startswith("http"):
+        console.print(f"MLflow runs elsewhere: {settings.mlflow_ui_url}")
+    else:
+        environment["MEDILLUS_MLFLOW_UI_URL"] = f"http://{LOOPBACK}:{mlflow_port}"
+        commands[f"MLflow on http://{LOOPBACK}:{mlflow_port}"] = [
+            *(sys.executable, "-m", "mlflow", "server", "--backend-store-uri", settings.mlflow_tracking_uri),
+            *("--default-artifact-root", settings.mlflow_artifacts, "--host", LOOPBACK, "--port", str(mlflow_port)),
+        ]
+    children = {}
+    try:
+        for name, command in commands.items():
+            console.print(name)
+            children[name] = subprocess.Popen(command, env=environment)
+        while all(child.poll() is None for child in children.values()):
+            time.sleep(0.5)
+        ended = next(name for name, child in children.items() if child.poll() is not None)
+        raise ConfigurationError(f"{ended} ended by itself: is the port in use? Its own message stands above")
+    except KeyboardInterrupt:
+        console.print("stopping")
+    finally:
+        for child in children.values():
+            child.terminate()
+        for child in children.values():
+            child.wait(timeout=20)

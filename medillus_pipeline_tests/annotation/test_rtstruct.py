@@ -1,0 +1,201 @@
+"""RT Structure Sets: contours in mm lie on the pixels of the slices that they were drawn on."""
+
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pydicom
+import pytest
+
+from medillus_pipeline.annotation import rtstruct
+from medillus_pipeline.annotation.outcomes import Refused
+from medillus_pipeline.annotation.slice_index import SliceIndex
+from medillus_pipeline.annotation.vocabulary import load
+from medillus_pipeline.dicom.pseudonyms import Pseudonymiser
+from medillus_pipeline.zones import Zone
+from medillus_pipeline_tests.annotation.published import (
+    SERIES,
+    Desk,
+    reasons,
+    row,
+    rows_of_files,
+    square_mm,
+    structure_set,
+)
+
+HEART, LIVER = (load().by_key(key).id for key in ("heart", "liver"))
+CLOSED = "CLOSED_PLANAR"
+
+
+def test_a_contour_in_mm_covers_the_pixels_whose_centres_it_encloses(desk: Desk) -> None:
+    desk.drop("RS.dcm", structure_set({"Liver": [(CLOSED, f"{SERIES}.1", square_mm(5.0, -0.5, 9.5))]}))
+    (mask,) = desk.read().masks
+    assert mask["slice_name"] == desk.slices[1]["slice_name"] and mask["source_format"] == "rtstruct"
+    values = desk.values(mask)
+    assert (values[15:20, 20:30] == LIVER).all() and (values > 0).sum() == 50
+
+
+def test_an_oblique_slice_is_met_in_its_own_plane(desk: Desk) -> None:
+    c, s = np.cos(0.5), np.sin(0.5)
+    orientation = [c, s, 0.0, 0.0, 0.0, -1.0]
+    desk.slices[0] |= {"orientation": orientation, "position": [10.0, 20.0, 30.0]}
+    corners = [(9.5, 4.5), (19.5, 4.5), (19.5, 14.5), (9.5, 14.5)]
+    points = [[10 + col * c, 20 + col * s, 30 - 2 * r] for col, r in corners]
+    desk.drop("RS.dcm", structure_set({"Liver": [(CLOSED, f"{SERIES}.0", points)]}))
+    (mask,) = desk.read().masks
+    values = desk.values(mask)
+    assert (values[5:15, 10:20] == LIVER).all() and (values > 0).sum() == 100
+
+
+def test_inner_contours_are_holes(desk: Desk) -> None:
+    rings = [square_mm(0.0, -10.5, 19.5), square_mm(0.0, -0.5, 9.5)]
+    desk.drop("RS.dcm", structure_set({"Liver": [(CLOSED, f"{SERIES}.0", ring) for ring in rings]}))
+    (mask,) = desk.read().masks
+    assert mask["areas"] == [30 * 15 - 10 * 5]
+
+
+@pytest.mark.parametrize("kind", ["POINT", "OPEN_PLANAR", "OPEN_NONPLANAR"])
+def test_points_and_open_contours_are_left_out_with_a_reason(desk: Desk, kind: str) -> None:
+    contours = [(kind, f"{SERIES}.1", square_mm(5.0)), (CLOSED, f"{SERIES}.0", square_mm(0.0))]
+    desk.drop("RS.dcm", structure_set({"Liver": contours}))
+    assert reasons(desk.read()) == {("liver", "accepted", "", 1), ("liver", "refused", "open_contour", 1)}
+
+
+def test_targets_are_left_out_and_unions_give_way_to_their_parts(desk: Desk) -> None:
+    on = f"{SERIES}.0"
+    desk.drop(
+        "RS.dcm",
+        structure_set(
+            {
+                "PTV4140": [(CLOSED, on, square_mm(0.0, -15, 25))],
+                "LUNGS": [(CLOSED, on, square_mm(0.0, -15, 20))],
+                "LUNG_L": [(CLOSED, on, square_mm(0.0, 5, 20))],
+                "LUNG_R": [(CLOSED, on, square_mm(0.0, -15, 0))],
+                "GTVp": [(CLOSED, on, square_mm(0.0, 6, 12))],
+            }
+        ),
+    )
+    batch = desk.read()
+    assert reasons(batch) == {
+        ("ptv", "refused", "planning_target", 1),
+        ("lungs", "refused", "union_of_parts", 1),
+        ("lung_left", "accepted", "", 1),
+        ("lung_right", "accepted", "", 1),
+        ("gtv", "accepted", "", 1),
+    }
+    assert batch.masks[0]["overlap_pixels"] == 6 * 3
+
+
+def test_a_union_whose_parts_are_not_all_drawn_stays(desk: Desk) -> None:
+    contours = [(CLOSED, f"{SERIES}.0", square_mm(0.0))]
+    desk.drop("RS.dcm", structure_set({"LUNGS": contours, "LUNG_L": [(CLOSED, f"{SERIES}.1", square_mm(5.0))]}))
+    assert {s for s, outcome, _, _ in reasons(desk.read()) if outcome == "accepted"} == {"lungs", "lung_left"}
+
+
+def test_without_a_reference_the_plane_decides(desk: Desk) -> None:
+    desk.drop("RS.dcm", structure_set({"Liver": [(CLOSED, "", square_mm(10.2))]}))
+    assert [mask["slice_name"] for mask in desk.read().masks] == [desk.slices[2]["slice_name"]]
+
+
+def test_contours_between_slices_are_not_mixed_into_the_one_in_plane(desk: Desk) -> None:
+    contours = [(CLOSED, "", square_mm(5.0, -0.5, 9.5)), (CLOSED, "", square_mm(7.0, 1.5, 6.5))]
+    desk.drop("RS.dcm", structure_set({"Liver": contours}))
+    batch = desk.read()
+    assert reasons(batch) == {("liver", "accepted", "", 1), ("liver", "refused", "other_geometry", 1)}
+    assert batch.masks[0]["areas"] == [50]
+
+
+def test_a_contour_far_from_the_slice_that_it_names_is_refused(desk: Desk) -> None:
+    desk.drop("RS.dcm", structure_set({"Liver": [(CLOSED, f"{SERIES}.0", square_mm(40.0))]}))
+    assert reasons(desk.read()) == {("liver", "refused", "other_geometry", 1)}
+
+
+def test_contours_on_slices_that_are_not_published_stay_pending(desk: Desk) -> None:
+    contours = [(CLOSED, "9.9.1", square_mm(100.0)), (CLOSED, f"{SERIES}.0", square_mm(0.0))]
+    desk.drop("RS.dcm", structure_set({"Liver": contours}))
+    desk.drop("other.dcm", structure_set({"Liver": [(CLOSED, "9.9.2", square_mm(0.0))]}, series="9.9"))
+    batch = desk.read()
+    assert reasons(batch) == {("liver", "accepted", "", 1), ("liver", "pending", "unknown_slice", 1)}
+    assert {r["source"]: r["outcome"] for r in batch.ledger} == {"RS.dcm": "published", "other.dcm": "pending"}
+
+
+def test_two_series_that_fit_equally_are_not_guessed_between(desk: Desk, pseudonymiser: Pseudonymiser) -> None:
+    desk.slices.append(row(pseudonymiser, "8.8.1", series_instance_uid=pseudonymiser.uid("8.8")))
+    desk.drop("RS.dcm", structure_set({"Liver": [(CLOSED, "", square_mm(0.0))]}, series=""))
+    assert reasons(desk.read()) == {("liver", "refused", "ambiguous_series", 1)}
+
+
+def test_a_structure_set_of_another_patient_is_refused(desk: Desk) -> None:
+    desk.drop("RS.dcm", structure_set({"Liver": [(CLOSED, f"{SERIES}.0", square_mm(0.0))]}, patient="MRN 7"))
+    assert reasons(desk.read()) == {("*", "refused", "other_patient", 0)}
+
+
+@pytest.mark.parametrize("undefined_lengths", [False, True])
+def test_an_object_that_ends_early_is_refused_wherever_it_is_cut(
+    desk: Desk, pseudonymiser: Pseudonymiser, undefined_lengths: bool
+) -> None:
+    contours = [(CLOSED, f"{SERIES}.{k}", square_mm(5.0 * k)) for k in range(3)]
+    whole = structure_set({"Liver": contours, "Heart": contours[:1]}, undefined_lengths=undefined_lengths)
+    index = SliceIndex(desk.slices)
+    assert len(rtstruct.read(whole, pseudonymiser, index, load()).regions) == 3
+    for length in range(132, len(whole)):
+        with pytest.raises(Refused):
+            rtstruct.read(whole[:length], pseudonymiser, index, load())
+
+
+def test_a_damaged_object_is_not_quoted_in_logs_or_warnings(
+    desk: Desk, caplog: pytest.LogCaptureFixture, recwarn: pytest.WarningsRecorder
+) -> None:
+    secret = "Holloway.1930"
+    desk.drop("RS.dcm", structure_set({"Liver": [(CLOSED, secret, square_mm(0.0))]}, series=secret))
+    batch = desk.read()
+    assert secret not in caplog.text and not [w for w in recwarn if secret in str(w.message)]
+    assert secret not in str(batch)
+
+
+def test_an_object_without_contours_is_empty(desk: Desk) -> None:
+    desk.drop("RS.dcm", structure_set({}))
+    assert reasons(desk.read()) == {("*", "refused", "empty", 0)}
+
+
+def test_a_clinics_contours_lie_on_their_organs(
+    shared_data: Path, landing: Zone, clean: Zone, pseudonymiser: Pseudonymiser
+) -> None:
+    rows, files = rows_of_files(shared_data / "ct_thorax_rt" / "ct", pseudonymiser)
+    desk = Desk(landing, clean, pseudonymiser, rows)
+    desk.drop("RS.dcm", (shared_data / "ct_thorax_rt" / "RS.dcm").read_bytes())
+    batch = desk.read()
+    assert len(batch.masks) == 96
+    assert {s for s, outcome, _, _ in reasons(batch) if outcome == "accepted"} == {
+        "lung_left", "lung_right", "heart", "spinal_cord", "liver", "gtv",
+    }  # fmt: skip
+    assert {(s, r) for s, outcome, r, _ in reasons(batch) if outcome == "refused"} == {
+        ("ctv", "planning_target"), ("ptv", "planning_target"), ("lungs", "union_of_parts"),
+    }  # fmt: skip
+    inside: dict[str, list[np.ndarray]] = {}
+    for mask in batch.masks[::6]:
+        dataset = pydicom.dcmread(files[mask["slice_name"]])
+        hu = dataset.pixel_array * float(dataset.RescaleSlope) + float(dataset.RescaleIntercept)
+        values = desk.values(mask)
+        for identifier in mask["labels"]:
+            inside.setdefault(load().by_id(identifier).key, []).append(hu[values == identifier])
+    median = {key: float(np.median(np.concatenate(parts))) for key, parts in inside.items()}
+    assert -850 < median["lung_left"] < -650 and -850 < median["lung_right"] < -650
+    assert 40 < median["liver"] < 110 and 20 < median["heart"] < 130 and -20 < median["spinal_cord"] < 60
+
+
+@pytest.mark.parametrize("modality", ["CT", "MR_T1", "PET"])
+def test_a_published_structure_set_meets_its_reference_masks(
+    modality: str, shared_data: Path, landing: Zone, clean: Zone, pseudonymiser: Pseudonymiser
+) -> None:
+    folder = shared_data / "rtstruct_sts_002"
+    rows, _ = rows_of_files(folder / modality / "image", pseudonymiser)
+    desk = Desk(landing, clean, pseudonymiser, rows)
+    desk.drop("RS.dcm", (folder / modality / "RS.dcm").read_bytes())
+    masks = {mask["slice_name"]: desk.values(mask) > 0 for mask in desk.read().masks}
+    reference: np.ndarray = np.asanyarray(nib.load(folder / f"{modality}_mask.nii.gz").dataobj) > 0  # type: ignore[attr-defined]
+    ours = np.zeros_like(reference)
+    for z, one in enumerate(sorted(rows, key=lambda r: r["position"][2])):
+        if one["slice_name"] in masks:
+            ours[:, :, z] = masks[one["slice_name"]].T
+    assert 2 * (ours & reference).sum() / (ours.sum() + reference.sum()) >= 0.99

@@ -1,0 +1,101 @@
+"""docker/create_databases.sh and docker/dagster.yaml on a real PostgreSQL."""
+
+import os
+import shutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import yaml
+
+from medillus_pipeline_tests.deployment.conftest import DOCKER, LOOPBACK, free_port, load
+
+
+@pytest.fixture(scope="module")
+def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
+    """A PostgreSQL of our own on loopback, prepared by docker/create_databases.sh; its environment."""
+    found = {name: shutil.which(name, path=_postgres_path()) for name in ("initdb", "pg_ctl", "psql")}
+    absent = [name for name, path in found.items() if path is None]
+    if absent:
+        pytest.skip(f"PostgreSQL is not installed here: {', '.join(absent)} not found")
+    folder = tmp_path_factory.mktemp("postgres")
+    account = "postgres" if os.geteuid() == 0 else None
+    if account is not None:
+        for path in (folder, folder.parent, folder.parent.parent):
+            path.chmod(0o755)
+        shutil.chown(folder, account)
+    port = free_port()
+    data, password = folder / "data", folder / "password"
+    password.write_text("the-superusers")
+    environment = os.environ | {"PATH": _postgres_path(), "PGHOST": LOOPBACK, "PGPORT": str(port)}
+    environment |= {"PGPASSWORD": "the-superusers", "POSTGRES_USER": "postgres"}
+    environment |= {"DAGSTER_POSTGRES_PASSWORD": "dagsters-own", "MLFLOW_POSTGRES_PASSWORD": "it's mlflow's"}
+
+    def do(*words: str) -> None:
+        subprocess.run(words, env=environment, check=True, stdout=subprocess.DEVNULL, user=account, cwd=folder)
+
+    do("initdb", "--no-sync", "-D", str(data), "-U", "postgres", "--auth=scram-sha-256", f"--pwfile={password}")
+    options = f"-p {port} -h {LOOPBACK} -k {folder} -F"
+    do("pg_ctl", "-D", str(data), "-o", options, "-l", str(folder / "log"), "-w", "start")
+    try:
+        subprocess.run(["bash", str(DOCKER / "create_databases.sh")], env=environment, check=True)
+        yield environment
+    finally:
+        do("pg_ctl", "-D", str(data), "-m", "immediate", "stop")
+
+
+def _postgres_path() -> str:
+    homes = sorted(Path("/usr/lib/postgresql").glob("*/bin"))
+    return os.pathsep.join([*map(str, homes), os.environ.get("PATH", "")])
+
+
+def test_each_database_has_an_owner_and_no_other_guest(postgres: dict[str, str]) -> None:
+    def ask(user: str, password: str, database: str) -> bool:
+        environment = postgres | {"PGPASSWORD": postgres[password]}
+        command = [
+            "psql",
+            "--username",
+            user,
+            "--dbname",
+            database,
+            "--command",
+            "CREATE TABLE IF NOT EXISTS t (a int)",
+        ]
+        return subprocess.run(command, env=environment, capture_output=True, check=False).returncode == 0
+
+    assert ask("dagster", "DAGSTER_POSTGRES_PASSWORD", "dagster")
+    assert ask("mlflow", "MLFLOW_POSTGRES_PASSWORD", "mlflow")
+    assert not ask("mlflow", "MLFLOW_POSTGRES_PASSWORD", "dagster")
+    assert not ask("dagster", "DAGSTER_POSTGRES_PASSWORD", "mlflow")
+
+
+def test_dagster_loads_its_instance_on_postgresql_and_keeps_the_bounds(
+    postgres: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import dagster as dg
+    from dagster._core.run_coordinator import QueuedRunCoordinator
+
+    config = load("docker/dagster.yaml")
+    config["storage"]["postgres"]["postgres_db"]["port"] = int(postgres["PGPORT"])
+    config["compute_logs"]["config"]["base_dir"] = str(tmp_path / "logs")
+    (tmp_path / "dagster.yaml").write_text(yaml.safe_dump(config))
+    named = {"HOST": LOOPBACK, "USER": "dagster", "DB": "dagster", "PASSWORD": postgres["DAGSTER_POSTGRES_PASSWORD"]}
+    for name, value in named.items():
+        monkeypatch.setenv(f"DAGSTER_POSTGRES_{name}", value)
+    with dg.DagsterInstance.from_config(str(tmp_path)) as instance:
+        assert type(instance.run_storage).__name__ == "PostgresRunStorage"
+        assert instance.get_runs_count() == 0
+        assert isinstance(instance.run_coordinator, QueuedRunCoordinator)
+        limits = instance.get_concurrency_config()
+        assert limits.run_queue_config and limits.run_queue_config.max_concurrent_runs == 8
+        assert limits.pool_config.default_pool_limit == 1
+        assert not instance.telemetry_enabled
+
+
+def test_dagsters_bounds_are_on_tags_that_jobs_carry() -> None:
+    from medillus_pipeline.automation.jobs import JOBS
+
+    limits = load("docker/dagster.yaml")["concurrency"]["runs"]["tag_concurrency_limits"]
+    stages = {job.tags.get("stage") for job in JOBS}
+    assert {limit["value"] for limit in limits if limit["key"] == "stage"} <= stages
