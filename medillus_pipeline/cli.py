@@ -52,8 +52,8 @@ def demo(
 def run_all_command() -> None:
     """Ingest what is new in landing, train if anything changed, promote, and illustrate."""
     from medillus_pipeline.automation.instance import local_instance
-    from medillus_pipeline.automation.run_all import run_all
     from medillus_pipeline.demo import summarise
+    from medillus_pipeline.run_all import run_all
 
     settings = Settings.from_environment()
     began = time.monotonic()
@@ -83,7 +83,9 @@ def land(
 
 @app.command("import-nifti")
 def import_nifti_command(
-    source: Annotated[Path, typer.Argument(help="Folder with one folder per patient, each with ct.nii.gz and seg.nii.gz.")],
+    source: Annotated[
+        Path, typer.Argument(help="Folder with one folder per patient, each with ct.nii.gz and seg.nii.gz.")
+    ],
     name: Annotated[str, typer.Option(help="Name of the delivery and of the annotation batch in landing.")] = "nifti",
     modality: Annotated[str, typer.Option(help="CT or MR.")] = "CT",
     body_part: Annotated[str, typer.Option(help="BodyPartExamined, for example HEADNECK.")] = "CHEST",

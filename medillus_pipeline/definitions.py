@@ -28,7 +28,7 @@ def build_defs(
     resources: Mapping[str, Any] | None = None,
     loggers: Mapping[str, dg.LoggerDefinition] | None = None,
 ) -> dg.Definitions:
-    """All definitions for these settings (default: from the environment), with resources and loggers swapped where given."""
+    """All definitions for these settings (default: the environment's), with resources and loggers swapped if given."""
     chosen = settings or Settings.from_environment()
     return dg.Definitions(
         assets=dg.load_assets_from_modules(STAGES),

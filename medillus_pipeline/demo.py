@@ -9,9 +9,9 @@ from rich.table import Table as RichTable
 
 from medillus_pipeline import landings, published
 from medillus_pipeline.automation.instance import local_instance
-from medillus_pipeline.automation.run_all import Flow, run_all
 from medillus_pipeline.errors import ConfigurationError, InputError
 from medillus_pipeline.phantom.keys import DEMO_KEY, DEMO_SALT
+from medillus_pipeline.run_all import Flow, Say, run_all
 from medillus_pipeline.settings import Settings, write_secret
 from medillus_pipeline.tables import INSTANCES, MASK_ITEMS, MASKS, SLICES, TableStore
 from medillus_pipeline.zones import Zone
@@ -31,9 +31,9 @@ def run_demo(
     if images is None:
         _land_phantoms(settings, patients, say)
     else:
-        for kind, folder in (("images", images), ("annotations", annotations)):
-            if folder is not None:
-                _land_own(settings.landing, kind, folder, say)
+        _land_own(settings.landing, "images", images, say)
+        if annotations is not None:
+            _land_own(settings.landing, "annotations", annotations, say)
     with local_instance(settings.home) as instance:
         flow = run_all(settings, instance, say=say)
     summarise(settings, flow, console, seconds=time.monotonic() - began)
@@ -44,7 +44,7 @@ def run_demo(
     return flow
 
 
-def _land_phantoms(settings: Settings, patients: int, say) -> None:
+def _land_phantoms(settings: Settings, patients: int, say: Say) -> None:
     """Write the synthetic patients, with the public key; refused where another key is in use."""
     from medillus_pipeline.phantom.cohort import write_cohort
 
@@ -72,7 +72,7 @@ def _land_phantoms(settings: Settings, patients: int, say) -> None:
     done.touch()
 
 
-def _land_own(landing: Zone, kind: landings.Kind, folder: Path, say) -> None:
+def _land_own(landing: Zone, kind: landings.Kind, folder: Path, say: Say) -> None:
     name = folder.resolve().name
     if name in landings.ready_folders(landing, kind):
         say(f"the folder of {kind} is in landing already")
@@ -92,7 +92,9 @@ def summarise(settings: Settings, flow: Flow, console: Console, *, seconds: floa
         patients = len(set(read["patient"].to_pylist()))
         summary.add_row(table.name, f"{read.num_rows} of {patients} patients, {len(tables.keys(table))} partitions")
     items = Counter(row["outcome"] for row in tables.read_all(MASK_ITEMS).to_pylist())
-    summary.add_row("annotated structures", ", ".join(f"{n} {outcome}" for outcome, n in sorted(items.items())) or "none")
+    summary.add_row(
+        "annotated structures", ", ".join(f"{n} {outcome}" for outcome, n in sorted(items.items())) or "none"
+    )
     gates = Counter((name, passed) for run in flow.runs for name, passed in run.checks.items())
     for name in sorted({name for name, _ in gates}):
         summary.add_row(f"check {name}", f"{gates[name, True]} passed, {gates[name, False]} not passed")

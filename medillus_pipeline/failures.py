@@ -20,7 +20,8 @@ RETRY = dg.RetryPolicy(max_retries=2, delay=5, backoff=dg.Backoff.EXPONENTIAL)
 def failing_clearly(*, restricted: bool = False) -> Iterator[None]:
     """Turn errors into `dagster.Failure` with one clear message.
 
-    With `restricted`, every other exception is replaced by one that carries neither its text nor its traceback.
+    With `restricted`, every other exception is replaced by one that carries neither its text nor its traceback, and no
+    exception stays chained to the failure: Dagster stores and prints whole chains.
     """
     failure: dg.Failure | None = None
     try:
@@ -32,9 +33,17 @@ def failing_clearly(*, restricted: bool = False) -> Iterator[None]:
     except Exception as error:
         if not restricted:
             raise
-        failure = dg.Failure(f"{_place(error)}. Its text is withheld: it may identify somebody.", allow_retries=False)
+        failure = dg.Failure(
+            f"{_place(error)}. Its text is withheld, since it may identify somebody: report this line to the maintainers.",
+            allow_retries=False,
+        )
     if failure is not None:
-        raise failure
+        try:
+            raise failure
+        except dg.Failure:
+            if restricted:
+                failure.__context__ = None  # Python sets it to what the `with` block raised
+            raise
 
 
 def _place(error: Exception) -> str:

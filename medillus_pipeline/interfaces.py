@@ -16,8 +16,13 @@ LOOPBACK = "127.0.0.1"
 
 def serve(settings: Settings, console: Console, *, port: int, mlflow_port: int) -> None:
     """Start both and wait; when one ends, or on Ctrl-C, the other is stopped too."""
-    dagster_home(settings.home)
-    environment = {**os.environ, "MEDILLUS_HOME": str(settings.home), "MEDILLUS_PROFILE": settings.profile}
+    folder = dagster_home(settings.home)
+    environment = {
+        **os.environ,
+        "DAGSTER_HOME": str(folder),
+        "MEDILLUS_HOME": str(settings.home),
+        "MEDILLUS_PROFILE": settings.profile,
+    }
     commands = {
         f"Dagster on http://{LOOPBACK}:{port}": [
             *(sys.executable, "-m", "dagster", "dev", "-m", "medillus_pipeline.definitions"),

@@ -61,8 +61,8 @@ def register(
         marker = _marker(landing, kind, folder)
         if pseudonymiser.key == DEMO_KEY and not marker.get("synthetic"):
             raise ConfigurationError(
-                "the key in use is the demo's, which is public, and a landing folder does not say that it is synthetic: "
-                "nothing of it was read. Point MEDILLUS_HOME at another folder; a key of its own is made there."
+                "the key in use is the demo's, which is public, and a landing folder does not say that it is "
+                "synthetic; nothing of it was read. Point MEDILLUS_HOME at another folder: a key is made there."
             )
         label = marker.get("label")
         usable = isinstance(label, str) and LABEL.fullmatch(label) and label not in keys
@@ -87,6 +87,13 @@ def folder_of(vault: Zone, kind: Kind, key: str) -> str:
             row = TableStore(vault).read(LANDINGS, f"{kind}.{folder_hash}.{key}").to_pylist()[0]
             return row["folder"]
     raise InputError(f"no landing folder is registered for partition {key}: let the landing sensor see it first")
+
+
+def landed_before(vault: Zone, kind: Kind, key: str) -> list[str]:
+    """Keys of the folders of this kind that arrived before this one (by time, then by key), in that order."""
+    ordered = sorted((item for item in mappings(vault) if item.kind == kind), key=lambda item: (item.arrived, item.key))
+    keys = [item.key for item in ordered]
+    return keys[: keys.index(key)] if key in keys else keys
 
 
 def mappings(vault: Zone) -> list[Landing]:
@@ -145,7 +152,14 @@ def land_folder(
     files = sorted(path for path in source.rglob("*") if path.is_file() and path.name != READY)
     if not files:
         raise InputError("the folder to land holds no file")
-    for path in files:
-        landing.write(f"{kind}/{name}/{path.relative_to(source).as_posix()}", path.read_bytes())
+    for number, path in enumerate(files, start=1):
+        try:
+            data = path.read_bytes()
+        except OSError as error:
+            raise InputError(
+                f"file {number} of {len(files)} (by name) cannot be read ({type(error).__name__}): the folder stays open "
+                "in landing; mend it and land it again"
+            ) from error
+        landing.write(f"{kind}/{name}/{path.relative_to(source).as_posix()}", data)
     close(landing, kind, name, {"label": label, "synthetic": synthetic} if label or synthetic else None)
     return len(files)

@@ -135,8 +135,8 @@ def _secret(path: Path, variable: str, in_use: bool) -> bytes:
     if not path.exists():
         if in_use:
             raise ConfigurationError(
-                f"the file that {variable} names is missing, but data were ingested with it before: restore it from its "
-                "backup. A new one would change every pseudonym."
+                f"the file that {variable} names is missing, but data were ingested with it before: restore it from "
+                "its backup. A new one would change every pseudonym."
             )
         try:
             write_secret(path, secrets.token_bytes(MINIMUM_KEY_BYTES))

@@ -181,7 +181,11 @@ LEDGER = Table(
         Column("member", "string", "path inside the archive, or empty"),
         Column("sha256", "string", "SHA-256 of the bytes as delivered"),
         Column("bytes", "int64", "size as delivered"),
-        Column("outcome", "string", "published, duplicate, conflict, annotation, directory, not_dicom, quarantined"),
+        Column(
+            "outcome",
+            "string",
+            "published, duplicate, conflict, annotation, directory, not_dicom, quarantined, or pending (annotations)",
+        ),
         Column("reason", "string", "from the fixed vocabulary; empty when published"),
         Column("pseudonym", "string", "pseudonymous SOP Instance UID or item pseudonym it became", True),
     ),

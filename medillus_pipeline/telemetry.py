@@ -1,4 +1,7 @@
-"""Every library that reports its use to somebody is told not to. Applied by the front doors before they load any."""
+"""Every library that reports its use to somebody is told not to, and progress bars stay out of logs.
+
+Applied by the front doors before they load any library.
+"""
 
 import os
 
@@ -7,6 +10,8 @@ SWITCHES = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "GX_ANALYTICS_ENABLED": "false",
     "DO_NOT_TRACK": "true",
+    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
+    "MLFLOW_LOGGING_LEVEL": "WARNING",
 }
 
 

@@ -162,11 +162,11 @@ def _write_local(target: Path, data: bytes) -> None:
     target.parent.mkdir(parents=True, exist_ok=True)
     temporary = target.with_name(f".{target.name[:80]}.{secrets.token_hex(4)}.tmp")
     try:
-        with open(temporary, "wb") as handle:
+        with temporary.open("wb") as handle:
             handle.write(data)
             handle.flush()
             os.fsync(handle.fileno())
-        os.replace(temporary, target)
+        temporary.replace(target)
     finally:
         temporary.unlink(missing_ok=True)
 
@@ -179,4 +179,5 @@ def _explain(error: OSError, url: str) -> str:
         errno.EPERM: "no permission to write or read there: check the owner and mode of the folder",
         errno.EROFS: "the file system is mounted read-only",
     }.get(error.errno or 0, f"{type(error).__name__}: check that the store is reachable and its credentials are valid")
-    return f"the store {urlparse(url).scheme}:// of this zone cannot be used: {reason}. What was published before is untouched."
+    scheme = urlparse(url).scheme
+    return f"the {scheme}:// store of this zone cannot be used: {reason}. What was published before is untouched."

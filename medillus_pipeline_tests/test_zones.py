@@ -65,4 +65,4 @@ def test_a_zone_travels_to_a_worker_process(clean: Zone) -> None:
 
 def test_a_bare_path_is_not_a_zone() -> None:
     with pytest.raises(ConfigurationError, match="file:// or s3://"):
-        Zone("/tmp")  # noqa: S108
+        Zone("/tmp")

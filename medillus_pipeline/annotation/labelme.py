@@ -132,10 +132,8 @@ def _circle(points: np.ndarray, target: Target) -> Region | None:
     centre, radius = points[0] - 0.5, float(np.hypot(*(points[1] - points[0])))
     if radius > max(target.rows, target.columns):
         raise Refused(Reason.MASK_SIZE_DIFFERS)
-    across = (np.arange(target.columns) - centre[0]) ** 2
-    down = (np.arange(target.rows) - centre[1]) ** 2
-    inside: np.ndarray = down[:, None] + across[None, :] <= radius**2
-    return trimmed(inside)
+    columns, rows = np.meshgrid(np.arange(target.columns) - centre[0], np.arange(target.rows) - centre[1])
+    return trimmed(np.hypot(columns, rows) <= radius)
 
 
 def _mask(encoded: Any, points: np.ndarray, target: Target) -> Region | None:
@@ -158,4 +156,4 @@ def _mask(encoded: Any, points: np.ndarray, target: Target) -> Region | None:
         pixels = decode_png(data)
     except ValueError as error:
         raise Refused(Reason.BROKEN_FILE) from error
-    return trimmed(pixels.any(axis=2) if pixels.ndim == 3 else pixels > 0, top, left)
+    return trimmed(np.asarray(np.atleast_3d(pixels).any(axis=2)), top, left)

@@ -24,6 +24,10 @@ VISIBLE_GREY, WORTH_SHOWING = 12, 0.05
 """A tile is cut to what is brighter than this grey value and in one piece of at least this share of the largest: the
 patient, arms included, without most of the table.
 """
+STAGGER = (5**0.5 - 1) / 2
+"""Sampled masks are shifted within their stretch by multiples of the golden ratio: even steps, as long as a series,
+would show the same level of every patient.
+"""
 
 
 def overlay_sheet(
@@ -33,7 +37,7 @@ def overlay_sheet(
     vocabulary: Vocabulary,
     maximum: int = 12,
 ) -> bytes:
-    """A PNG with at most `maximum` masks (rows of MASKS), evenly sampled by patient, series and position, over their
+    """A PNG with at most `maximum` masks (rows of MASKS), sampled over patients, series and positions, over their
     slices (rows of SLICES) at true aspect, and a legend of the structures that appear. Masks whose slice is not among
     `slices` are left out; without any the sheet says so.
     """
@@ -43,7 +47,8 @@ def overlay_sheet(
     shown = [(mask, by_name[mask["slice_name"]]) for mask in masks if mask["slice_name"] in by_name]
     shown.sort(key=lambda pair: (*_place(pair[1]), pair[0]["annotator"], pair[0]["revision"]))
     if len(shown) > maximum:
-        shown = [shown[int(i)] for i in (np.arange(maximum) + 0.5) * len(shown) / maximum]
+        steps = np.arange(maximum)
+        shown = [shown[int(i)] for i in (steps + steps * STAGGER % 1) * len(shown) / maximum]
     present = sorted({label for mask, _ in shown for label in mask["labels"]})
     palette = np.frombuffer(vocabulary.palette(), np.uint8).reshape(256, 3)
     tiles = [

@@ -9,6 +9,7 @@ from medillus_pipeline.assets.imaging import slices
 from medillus_pipeline.assets.publishing import (
     counts_table,
     gate,
+    in_words,
     picture,
     progress_to,
     row_counts,
@@ -19,6 +20,11 @@ from medillus_pipeline.failures import RETRY, failing_clearly
 from medillus_pipeline.partitions import annotation_batches
 from medillus_pipeline.resources.store import StoreResource
 from medillus_pipeline.tables import LEDGER, MASK_ITEMS, MASKS, SLICES, TableStore
+
+EXPECTED = ("accepted", "planning_target", "union_of_parts")
+"""Outcomes that need nobody's attention: margins of a treatment plan, and unions of organs that are there already."""
+SLICES_SEEN = "slices_seen"
+"""Metadata of a materialization: storage id of the newest slices event when the batch was read."""
 
 
 @dg.asset(
@@ -41,14 +47,16 @@ from medillus_pipeline.tables import LEDGER, MASK_ITEMS, MASKS, SLICES, TableSto
         dg.AssetCheckSpec(
             "items_accepted",
             asset="masks",
-            description="Every submitted item was accepted. Warns when some are pending or refused; the receipt "
-            "(table mask_items) says which and why.",
+            description="Every submitted structure was accepted, or is one that label maps leave out on purpose. Warns "
+            "when some are pending or refused; the receipt (table mask_items) says which and why.",
             partitions_def=annotation_batches,
         ),
     ],
 )
-def masks(context: dg.AssetExecutionContext, store: StoreResource) -> Iterator[dg.AssetCheckResult | dg.MaterializeResult]:
-    """One label PNG per annotated slice, annotator and revision, from LabelMe, RTSTRUCT and NIfTI, in the vocabulary."""
+def masks(
+    context: dg.AssetExecutionContext, store: StoreResource
+) -> Iterator[dg.AssetCheckResult | dg.MaterializeResult]:
+    """One label PNG per slice, annotator and revision, in the vocabulary, from LabelMe, RTSTRUCT and NIfTI."""
     from medillus_pipeline.annotation import vocabulary
     from medillus_pipeline.annotation.batch import read_batch
     from medillus_pipeline.annotation.overlay import overlay_sheet
@@ -57,7 +65,9 @@ def masks(context: dg.AssetExecutionContext, store: StoreResource) -> Iterator[d
     key = context.partition_key
     with failing_clearly(restricted=True):
         words = vocabulary.load()
-        others = [other for other in store.tables.keys(MASKS) if other != key]
+        seen = latest_storage_id(context.instance, slices)
+        present = set(store.tables.keys(MASKS))
+        former = [other for other in landings.landed_before(store.vault, "annotations", key) if other in present]
         published_slices = store.tables.read_all(SLICES)
         known_slices = rows_without_partition(published_slices)
         batch = read_batch(
@@ -67,16 +77,17 @@ def masks(context: dg.AssetExecutionContext, store: StoreResource) -> Iterator[d
             store.clean,
             store.pseudonymiser(),
             words,
-            rows_without_partition(store.tables.read_all(MASKS, others)),
+            rows_without_partition(store.tables.read_all(MASKS, former)),
             progress=progress_to(context, "items read"),
         )
         TableStore(store.vault).publish(LEDGER, f"annotations.{key}", LEDGER.to_arrow(batch.ledger))
         table = MASKS.to_arrow(batch.masks)
-        items = MASK_ITEMS.to_arrow(batch.items)
-    reasons = {name: count for name, count in batch.counts.items() if name != "accepted"}
+        # The receipt is for the annotators also, and above all, when the gate refuses the batch.
+        store.tables.publish(MASK_ITEMS, key, MASK_ITEMS.to_arrow(batch.items))
+    refused = {name: count for name, count in batch.counts.items() if name not in EXPECTED}
     yield dg.AssetCheckResult(
         check_name="items_accepted",
-        passed=not reasons,
+        passed=not refused,
         severity=dg.AssetCheckSeverity.WARN,
         metadata={"items": counts_table(batch.counts)},
     )
@@ -94,11 +105,10 @@ def masks(context: dg.AssetExecutionContext, store: StoreResource) -> Iterator[d
             "masks",
             "masks_gate",
             table,
-            advice=f"Items: {batch.counts or 'none at all'}. `medillus receipt {key}` lists them.",
+            advice=f"Submitted structures: {in_words(batch.counts)}. `medillus receipt {key}` lists them.",
             related={"slices": published_slices},
         )
     with failing_clearly(restricted=True):
-        store.tables.publish(MASK_ITEMS, key, items)
         version = store.tables.publish(MASKS, key, table)
         preview = {}
         if batch.masks:
@@ -111,6 +121,23 @@ def masks(context: dg.AssetExecutionContext, store: StoreResource) -> Iterator[d
             "items": counts_table(batch.counts),
             "structures": len({label for labels in table["labels"].to_pylist() for label in labels}),
             "vocabulary": words.version,
+            SLICES_SEEN: seen,
             **preview,
         },
     )
+
+
+def latest_storage_id(instance: dg.DagsterInstance, asset: dg.AssetsDefinition) -> int:
+    """Storage id of the newest materialization of an asset; 0 when there is none."""
+    records = instance.fetch_materializations(asset.key, limit=1).records
+    return records[0].storage_id if records else 0
+
+
+def slices_seen(instance: dg.DagsterInstance, key: str) -> int:
+    """Storage id of the newest slices event that the batch's last publication knew of; 0 when it never was published."""
+    newest = dg.AssetRecordsFilter(asset_key=masks.key, asset_partitions=[key])
+    for record in instance.fetch_materializations(newest, limit=1).records:
+        value = record.asset_materialization.metadata.get(SLICES_SEEN) if record.asset_materialization else None
+        if isinstance(value, dg.IntMetadataValue) and value.value is not None:
+            return value.value
+    return 0

@@ -18,6 +18,7 @@ from medillus_pipeline.assets.publishing import (
     rows_without_partition,
     table_metadata,
 )
+from medillus_pipeline.errors import NotEnoughDataError
 from medillus_pipeline.failures import RETRY, failing_clearly
 from medillus_pipeline.resources.compute import ComputeResource
 from medillus_pipeline.resources.store import StoreResource
@@ -80,7 +81,9 @@ def training_dataset(
         if config.size is not None:
             chosen = chosen.model_copy(update={"size": config.size})
         partitions = input_versions(store.tables)
-        rows: dict[Table, Any] = {t: rows_without_partition(store.tables.read_all(t, partitions[t.name])) for t in INPUTS}
+        rows: dict[Table, Any] = {
+            t: rows_without_partition(store.tables.read_all(t, partitions[t.name])) for t in INPUTS
+        }
         splits, newcomers = _splits(store.tables, rows[SLICES], rows[MASKS])
         snapshot = build_snapshot(
             rows[SLICES],
@@ -170,6 +173,15 @@ def anatomical_prior(context: dg.AssetExecutionContext, store: StoreResource) ->
             **picture(store.clean, "previews", shown, thumbnail=thumbnail(shown)),
         },
     )
+
+
+def too_few_patients(tables: TableStore) -> str | None:
+    """Why the published masks cannot be split into patients to learn from and to measure on, or None when they can."""
+    try:
+        _splits(tables, tables.read_all(SLICES).to_pylist(), tables.read_all(MASKS).to_pylist())
+    except NotEnoughDataError as error:
+        return str(error)
+    return None
 
 
 def _splits(

@@ -12,7 +12,14 @@ from pydantic import Field
 from medillus_pipeline import __version__, published
 from medillus_pipeline.assets.annotation import masks
 from medillus_pipeline.assets.promotion import promoted_generator
-from medillus_pipeline.assets.publishing import gate, picture, progress_to, row_counts, rows_without_partition, table_metadata
+from medillus_pipeline.assets.publishing import (
+    gate,
+    picture,
+    progress_to,
+    row_counts,
+    rows_without_partition,
+    table_metadata,
+)
 from medillus_pipeline.assets.training import organ_segmenter
 from medillus_pipeline.failures import RETRY, failing_clearly
 from medillus_pipeline.partitions import annotation_batches
@@ -30,7 +37,9 @@ if TYPE_CHECKING:
 class IllustrationsConfig(dg.Config):
     """Which figures are made."""
 
-    figures: int = Field(default=6, ge=1, le=500, description="Number of figures, spread over patients and body levels.")
+    figures: int = Field(
+        default=6, ge=1, le=500, description="Number of figures, spread over patients and body levels."
+    )
     seed: int = Field(default=1, ge=0, description="Seed of the generated images.")
 
 
@@ -52,8 +61,8 @@ class LabelledScansConfig(dg.Config):
         dg.AssetCheckSpec(
             "illustrations_gate",
             asset="illustrations",
-            description="Great Expectations suite `illustrations`: provenance complete, no locked-test patient, confidence "
-            "in range. Blocks publication.",
+            description="Great Expectations suite `illustrations`: provenance complete, no locked-test patient, "
+            "confidence in range. Blocks publication.",
             blocking=True,
         )
     ],
@@ -171,7 +180,11 @@ def labelled_scans(
         words = vocabulary.load()
         slice_of = {row["slice_name"]: row for row in rows_without_partition(store.tables.read_all(SLICES))}
         richest = sorted(
-            (row for row in store.tables.read(MASKS, key).to_pylist() if row["slice_name"] in slice_of and row["labels"]),
+            (
+                row
+                for row in store.tables.read(MASKS, key).to_pylist()
+                if row["slice_name"] in slice_of and row["labels"]
+            ),
             key=lambda row: (-len(row["labels"]), -sum(row["areas"]), row["slice_name"]),
         )
         figures = []
@@ -218,7 +231,9 @@ def _publish(
     with failing_clearly():
         page = store.clean.put("galleries", _gallery(figures, rows), ".html")
         version = store.tables.publish(ILLUSTRATIONS, key, table)
-        published.publish(store.clean, f"gallery-{key}", {"html": page.path, "figures": [row["png_path"] for row in rows]})
+        published.publish(
+            store.clean, f"gallery-{key}", {"html": page.path, "figures": [row["png_path"] for row in rows]}
+        )
         preview = picture(store.clean, "figures", figures[0].png, thumbnail=thumbnail(figures[0].png))
     scores = [score for row in rows for score in row["confidences"] if not math.isnan(score)]
     yield dg.MaterializeResult(
@@ -283,7 +298,8 @@ def _apart(rows: list[dict[str, Any]], slice_of: dict[str, dict[str, Any]], coun
         gap = max(1, length[own["series_instance_uid"]] // 10)
         taken = [slice_of[c["slice_name"]] for c in chosen]
         if all(
-            t["series_instance_uid"] != own["series_instance_uid"] or abs(t["ordinal"] - own["ordinal"]) >= gap for t in taken
+            t["series_instance_uid"] != own["series_instance_uid"] or abs(t["ordinal"] - own["ordinal"]) >= gap
+            for t in taken
         ):
             chosen.append(row)
         if len(chosen) == count:

@@ -6,7 +6,15 @@ import dagster as dg
 from pydantic import Field
 
 from medillus_pipeline.assets.ingest import deidentified_instances
-from medillus_pipeline.assets.publishing import counts_table, gate, picture, progress_to, row_counts, table_metadata
+from medillus_pipeline.assets.publishing import (
+    counts_table,
+    gate,
+    in_words,
+    picture,
+    progress_to,
+    row_counts,
+    table_metadata,
+)
 from medillus_pipeline.failures import RETRY, failing_clearly
 from medillus_pipeline.partitions import deliveries
 from medillus_pipeline.resources.compute import ComputeResource
@@ -19,7 +27,8 @@ class SlicesConfig(dg.Config):
 
     window: str | None = Field(
         default=None,
-        description="CT window preset for every slice (soft-tissue, lung, bone, brain); unset chooses by body part.",
+        description="Window of every slice: a CT preset (soft-tissue, lung, bone, brain), or `file` for each file's "
+        "own; unset chooses by modality and body part.",
     )
 
 
@@ -36,7 +45,8 @@ class SlicesConfig(dg.Config):
         dg.AssetCheckSpec(
             "slices_gate",
             asset="slices",
-            description="Great Expectations suite `slices`: keys, geometry, windows, constant images. Blocks publication.",
+            description="Great Expectations suite `slices`: keys, geometry, windows, constant images. Blocks "
+            "publication.",
             blocking=True,
             partitions_def=deliveries,
         )
@@ -67,7 +77,7 @@ def slices(
         "slices",
         "slices_gate",
         table,
-        advice=f"Frames left out, by reason: {skipped or 'none'}.",
+        advice=f"Frames left out: {in_words(skipped)}.",
         related={"instances": instances},
     )
     with failing_clearly():
@@ -79,6 +89,7 @@ def slices(
         metadata={
             **row_counts(table),
             "series": len(set(table["series_instance_uid"].to_pylist())),
+            "series_notes": counts_table({str(note): count for note, count in rendered.notes.items()}, heading="note"),
             "frames_left_out": counts_table(skipped, heading="reason") if skipped else 0,
             **preview,
         },

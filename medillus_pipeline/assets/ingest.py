@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import dagster as dg
 
 from medillus_pipeline import landings
-from medillus_pipeline.assets.publishing import counts_table, gate, progress_to, row_counts, table_metadata
+from medillus_pipeline.assets.publishing import counts_table, gate, in_words, progress_to, row_counts, table_metadata
 from medillus_pipeline.failures import RETRY, failing_clearly
 from medillus_pipeline.partitions import deliveries
 from medillus_pipeline.resources.compute import ComputeResource
@@ -69,13 +69,14 @@ def deidentified_instances(
         severity=dg.AssetCheckSeverity.ERROR,
         metadata={"hits": counts_table(hits, heading="attribute")} if hits else {"hits": 0},
     )
-    counts = ", ".join(f"{outcome} {count}" for outcome, count in sorted(ingested.counts.items())) or "no file at all"
+    counts = in_words(ingested.counts)
     context.log.info(f"files of the delivery: {counts}")
     yield from gate(
         "instances",
         "instances_gate",
         table,
-        advice=f"Files of the delivery: {counts}. `medillus ledger {key}` lists them, for who may read the vault.",
+        advice=f"{ingested.nothing_published() or f'Files of the delivery: {counts}'}. `medillus ledger {key}` lists "
+        "them, for who may read the vault.",
     )
     with failing_clearly(restricted=True):
         version = store.tables.publish(INSTANCES, key, table)

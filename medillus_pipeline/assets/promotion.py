@@ -47,8 +47,8 @@ def promoted_generator(
             missing.append(f"{report['sentence']} Gates not passed: {', '.join(report['failed_gates'])}")
         if report["required_approvals"]:
             missing.append(
-                f"profile {report['profile']} asks for {report['required_approvals']} human approvals, and this release "
-                "has no asset that records them; only profile demo promotes by its gates alone"
+                f"profile {report['profile']} asks for {report['required_approvals']} human approvals, and this "
+                "release has no asset that records them; only profile demo promotes by its gates alone"
             )
         if missing:
             raise GateError("not promoted; the champion stays as it is. " + " | ".join(missing))

@@ -58,8 +58,8 @@ def gate(
     if not outcome.passed:
         broken = ", ".join(outcome.broken)
         raise dg.Failure(
-            f"the gate {check} does not hold ({broken}); nothing was published and the previous version stays in force. "
-            + advice,
+            f"the gate {check} does not hold ({broken}); nothing was published and the previous version stays in "
+            f"force. {advice}",
             allow_retries=False,
         )
 
@@ -81,6 +81,12 @@ def counts_table(counts: Mapping[str, int], *, heading: str = "outcome") -> dg.M
     """Counts by reason as a small Markdown table."""
     lines = [f"| {heading} | count |", "| --- | ---: |", *(f"| {k} | {v} |" for k, v in sorted(counts.items()))]
     return dg.MetadataValue.md("\n".join(lines))
+
+
+def in_words(counts: Mapping[str, int]) -> str:
+    """Counts by reason in one line, largest first."""
+    ordered = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
+    return ", ".join(f"{count} {name}" for name, count in ordered) or "none at all"
 
 
 def picture(zone: Zone, folder: str, png: bytes, *, thumbnail: bytes) -> dict[str, dg.MetadataValue]:

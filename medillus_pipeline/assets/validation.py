@@ -23,9 +23,7 @@ MODEL_GATES = "model_gates"
 class ValidationConfig(dg.Config):
     """How much is measured, and against which gates."""
 
-    profile: str | None = Field(
-        default=None, description="Gates to hold the figures against; unset: MEDILLUS_PROFILE."
-    )
+    profile: str | None = Field(default=None, description="Gates to hold the figures against; unset: MEDILLUS_PROFILE.")
     slices: int = Field(default=80, ge=1, description="Most real slices used, spread over patients and body levels.")
     samples: int = Field(default=3, ge=2, description="Images per mask for diversity and the sample grid.")
     seed: int = Field(default=7, ge=0, description="Seed of the samples, the controls and the bootstrap.")
@@ -64,7 +62,7 @@ def validation_report(
     from medillus_pipeline.validation import gates
     from medillus_pipeline.validation.controls import label_statistics
     from medillus_pipeline.validation.evaluate import EvaluationConfig, evaluate
-    from medillus_pipeline.validation.figures import MAIN, KINDS
+    from medillus_pipeline.validation.figures import KINDS, MAIN
     from medillus_pipeline.validation.report import Provenance, build_report
 
     with failing_clearly():

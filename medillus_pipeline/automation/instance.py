@@ -27,7 +27,6 @@ def dagster_home(home: Path) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     if not (folder / "dagster.yaml").exists():
         (folder / "dagster.yaml").write_text(CONFIGURATION)
-    os.environ["DAGSTER_HOME"] = str(folder)
     return folder
 
 

@@ -44,8 +44,8 @@ retrain = dg.define_asset_job(
     selection=dg.AssetSelection.assets(
         training_dataset, anatomical_prior, judge, organ_segmenter, generator_checkpoint, validation_report
     ),
-    description="Pack the dataset, train judge, organ segmenter and generator, and validate the new challenger. What is "
-    "unchanged is not trained again.",
+    description="Pack the dataset, train judge, organ segmenter and generator, and validate the new challenger. What "
+    "is unchanged is not trained again.",
     config=ONE_STEP_AT_A_TIME,
     tags={"stage": "train"},
 )

@@ -4,6 +4,7 @@ import dagster as dg
 
 from medillus_pipeline.automation.jobs import retrain
 from medillus_pipeline.automation.sensors import unchanged
+from medillus_pipeline.failures import failing_clearly
 from medillus_pipeline.resources.store import StoreResource
 
 
@@ -15,7 +16,8 @@ from medillus_pipeline.resources.store import StoreResource
 )
 def nightly_retraining(context: dg.ScheduleEvaluationContext, store: StoreResource) -> dg.RunRequest | dg.SkipReason:
     """One retraining a night, or the reason for none."""
-    reason = unchanged(store)
+    with failing_clearly():
+        reason = unchanged(store)
     if reason is not None:
         return dg.SkipReason(reason)
     return dg.RunRequest(run_key=f"nightly:{context.scheduled_execution_time:%Y-%m-%d}")

@@ -9,11 +9,10 @@ from collections.abc import Iterator
 import dagster as dg
 
 from medillus_pipeline import landings, published
-from medillus_pipeline.assets.annotation import masks
-from medillus_pipeline.assets.dataset import input_versions
+from medillus_pipeline.assets.annotation import latest_storage_id, masks, slices_seen
+from medillus_pipeline.assets.dataset import input_versions, too_few_patients
 from medillus_pipeline.assets.imaging import slices
 from medillus_pipeline.automation.jobs import ingest_annotations, ingest_delivery, retrain
-from medillus_pipeline.errors import MedillusError
 from medillus_pipeline.failures import failing_clearly
 from medillus_pipeline.partitions import annotation_batches, deliveries
 from medillus_pipeline.resources.store import StoreResource
@@ -70,6 +69,11 @@ def new_annotation_batches(
     return _arrivals(context, store, "annotations", annotation_batches)
 
 
+def _latest_event(context: dg.SensorEvaluationContext, *assets: dg.AssetsDefinition) -> int | None:
+    """Greatest storage id of these assets' materializations after the cursor, None when there are none."""
+    return max((storage_id for asset in assets for storage_id in _new_storage_ids(context, asset)), default=None)
+
+
 def _new_storage_ids(context: dg.SensorEvaluationContext, asset: dg.AssetsDefinition) -> Iterator[int]:
     """Storage ids of materializations after the cursor, ascending, page by page."""
     after = int(context.cursor or 0)
@@ -94,18 +98,24 @@ def _new_storage_ids(context: dg.SensorEvaluationContext, asset: dg.AssetsDefini
     description="Tries annotation batches with pending items again when a delivery's slices are published.",
 )
 def pending_masks(context: dg.SensorEvaluationContext, store: StoreResource) -> dg.SensorResult | dg.SkipReason:
-    """One run per batch that still waits for slices, after new slices appeared."""
-    latest = max(_new_storage_ids(context, slices), default=None)
+    """One run per batch that waits for slices, when slices were published that its last reading had not seen.
+
+    A batch may have been read while a delivery was being published; so new masks are looked at like new slices.
+    """
+    latest = _latest_event(context, slices, masks)
     if latest is None:
-        return dg.SkipReason("no slices were published since the last look")
-    waiting = [
-        key
-        for key in store.tables.keys(MASK_ITEMS)
-        if "pending" in store.tables.read(MASK_ITEMS, key)["outcome"].to_pylist()
-    ]
+        return dg.SkipReason("neither slices nor masks were published since the last look")
+    newest = latest_storage_id(context.instance, slices)
+    with failing_clearly():
+        pending = [
+            key
+            for key in store.tables.keys(MASK_ITEMS)
+            if "pending" in store.tables.read(MASK_ITEMS, key)["outcome"].to_pylist()
+        ]
+    waiting = [key for key in pending if slices_seen(context.instance, key) < newest]
     return dg.SensorResult(
-        run_requests=[dg.RunRequest(run_key=f"pending:{key}:{latest}", partition_key=key) for key in waiting],
-        skip_reason=None if waiting else dg.SkipReason("no annotation batch waits for slices"),
+        run_requests=[dg.RunRequest(run_key=f"pending:{key}:{newest}", partition_key=key) for key in waiting],
+        skip_reason=None if waiting else dg.SkipReason("no annotation batch waits for slices that it has not seen"),
         cursor=str(latest),
     )
 
@@ -119,10 +129,11 @@ def pending_masks(context: dg.SensorEvaluationContext, store: StoreResource) -> 
 )
 def retrain_on_new_masks(context: dg.SensorEvaluationContext, store: StoreResource) -> dg.SensorResult | dg.SkipReason:
     """One coalesced retraining for any number of new masks."""
-    latest = max(_new_storage_ids(context, masks), default=None)
+    latest = _latest_event(context, masks)
     if latest is None:
         return dg.SkipReason("no masks were published since the last look")
-    reason = unchanged(store)
+    with failing_clearly():
+        reason = unchanged(store)
     if reason is not None:
         return dg.SensorResult(skip_reason=dg.SkipReason(reason), cursor=str(latest))
     return dg.SensorResult(run_requests=[dg.RunRequest(run_key=f"masks:{latest}")], cursor=str(latest))
@@ -131,18 +142,18 @@ def retrain_on_new_masks(context: dg.SensorEvaluationContext, store: StoreResour
 def unchanged(store: StoreResource) -> str | None:
     """Why a retraining would make nothing new, or None when it would.
 
-    Everything that was published is in the dataset of the last trained and validated generator: nothing to do.
+    Everything that was published is in the dataset of the last trained and validated generator, or there are too few
+    patients for a first dataset: nothing to do. Raises StoreError when the clean zone cannot be read.
     """
-    try:
-        dataset = published.current(store.clean, "training_dataset")
-        trained = published.current(store.clean, "generator_checkpoint")
-        report = published.current(store.clean, "validation_report")
-        inputs = input_versions(store.tables)
-    except MedillusError as error:
-        return f"the store cannot be read: {error}"
+    dataset = published.current(store.clean, "training_dataset")
+    trained = published.current(store.clean, "generator_checkpoint")
+    report = published.current(store.clean, "validation_report")
+    inputs = input_versions(store.tables)
     if not inputs["masks"]:
-        return "no masks were ever published, so there is nothing to train on"
-    if dataset is None or trained is None or report is None:
+        return "no masks were ever published, so there is nothing to train on: land a batch of annotations"
+    if dataset is None:
+        return too_few_patients(store.tables)
+    if trained is None or report is None:
         return None
     if dataset["inputs"] != inputs or trained["dataset_fingerprint"] != dataset["fingerprint"]:
         return None

@@ -187,7 +187,7 @@ def edge_letters(orientation: Sequence[float]) -> tuple[str, str, str, str]:
 
     def ends(cosines: Sequence[float]) -> tuple[str, str]:
         axis = max(range(3), key=lambda i: abs(cosines[i]))
-        pair = (negative[axis], positive[axis])
-        return pair if cosines[axis] > 0 else pair[::-1]
+        low, high = negative[axis], positive[axis]
+        return (low, high) if cosines[axis] > 0 else (high, low)
 
     return (*ends(orientation[:3]), *ends(orientation[3:]))

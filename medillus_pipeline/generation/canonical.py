@@ -53,7 +53,7 @@ def is_axial(affine: np.ndarray, tolerance_degrees: float) -> bool:
     """Whether the slice's normal is within the tolerance of the body axis. `affine`: (column, row, 0, 1) → LPS."""
     normal = np.cross(affine[:3, 0], affine[:3, 1])
     length = float(np.linalg.norm(normal))
-    return length > 0 and abs(normal[2]) / length >= math.cos(math.radians(tolerance_degrees))
+    return length > 0 and abs(float(normal[2])) / length >= math.cos(math.radians(tolerance_degrees))
 
 
 def body_mask(values: np.ndarray, spacing: tuple[float, float], threshold: float = BODY_THRESHOLD_HU) -> np.ndarray:

@@ -73,10 +73,14 @@ class SegmenterConfig(_Config):
 class GeneratorConfig(_Config):
     """The mask-conditioned rectified flow and its training."""
 
-    channels: tuple[int, ...] = Field(default=(16, 32, 64, 96), description="feature channels, finest resolution first")
+    channels: tuple[int, ...] = Field(default=(48, 96, 128), description="feature channels, finest resolution first")
+    patch: int = Field(
+        default=2, ge=1, le=16, description="pixels along a patch: the finest resolution is size / patch"
+    )
+    detail: int = Field(default=16, ge=4, le=256, description="feature channels at full resolution")
     embedding: int = Field(default=64, ge=8, description="width of the embedding of the flow time")
-    steps: int = Field(default=1000, ge=1, description="training steps")
-    batch_size: int = Field(default=16, ge=1, description="slices in a training step")
+    steps: int = Field(default=1400, ge=1, description="training steps")
+    batch_size: int = Field(default=8, ge=1, description="slices in a training step")
     learning_rate: float = Field(default=1e-3, gt=0, le=1, description="learning rate of AdamW after warm-up")
     betas: tuple[float, float] = Field(default=(0.9, 0.99), description="moment decays of AdamW")
     weight_decay: float = Field(default=0.0, ge=0, description="weight decay of AdamW")
@@ -121,6 +125,7 @@ PRESETS: dict[str, GenerationConfig] = {
         organ_segmenter=SegmenterConfig(channels=(8, 16, 24), steps=30, batch_size=8),
         generator=GeneratorConfig(
             channels=(8, 16),
+            detail=8,
             embedding=16,
             steps=20,
             batch_size=4,

@@ -121,14 +121,19 @@ def log_generator(
     artifacts: dict[str, str],
     model_file: Path,
     *,
-    release_steps: int = 25,
+    release_steps: int | None = None,
     name: str = "generator",
     registered_model_name: str | None = None,
     metadata: dict[str, Any] | None = None,
 ) -> "ModelInfo":
-    """Log the packaged model to the active MLflow run, and register it where a name is given."""
+    """Log the packaged model to the active MLflow run, and register it where a name is given.
+
+    `release_steps` is the default of the parameter `steps`; without it, that of the generator's configuration.
+    """
     import mlflow
 
+    if release_steps is None:
+        release_steps = int(json.loads(Path(artifacts["config"]).read_text())["config"]["release_steps"])
     return mlflow.pyfunc.log_model(
         name=name,
         python_model=str(model_file),

@@ -29,7 +29,7 @@ class Block(nn.Module):
         self.conv1 = nn.Conv2d(inputs, outputs, 3, padding=1)
         self.film = nn.Linear(embedding, 2 * outputs)
         self.norm2 = nn.GroupNorm(groups(outputs), outputs)
-        self.conv2 = nn.Conv2d(outputs, outputs, 3, padding=1)
+        self.conv2 = _silent(nn.Conv2d(outputs, outputs, 3, padding=1))
         self.skip = nn.Conv2d(inputs, outputs, 1) if inputs != outputs else nn.Identity()
         nn.init.zeros_(self.conv2.weight)
         nn.init.zeros_(self.conv2.bias)  # pyright: ignore[reportArgumentType]
@@ -41,53 +41,84 @@ class Block(nn.Module):
         return self.skip(x) + self.conv2(functional.silu(hidden))
 
 
+class Attention(nn.Module):
+    """Self-attention over all positions of a coarse map: the long range that the body's outline needs."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.heads = max(1, channels // 32)
+        self.norm = nn.GroupNorm(groups(channels), channels)
+        self.project = nn.Conv2d(channels, 3 * channels, 1)
+        self.leave = _silent(nn.Conv2d(channels, channels, 1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        n, channels, height, width = x.shape
+        split = self.project(self.norm(x)).reshape(n, 3, self.heads, channels // self.heads, height * width)
+        query, key, value = split.transpose(-1, -2).unbind(1)
+        seen = functional.scaled_dot_product_attention(query, key, value)
+        return x + self.leave(seen.transpose(-1, -2).reshape(n, channels, height, width))
+
+
 class FlowUNet(nn.Module):
     """Velocity of the flow: (n, 1, h, w) noisy image, (n, conditions, h, w) condition, (n,) time → (n, 1, h, w).
 
     The layers predict the clean image and the velocity follows from it (Li and He 2025, "Back to Basics: Let Denoising
     Generative Models Denoise"): a small network need not carry the noise through, and the last step leaves no grain.
-    `channels` lists the features of each resolution, finest first; h and w are multiples of 2^(len(channels) - 1).
+    Most of the work is done on patches of `patch` × `patch` pixels, where wide layers are cheap; `detail` features at
+    full resolution draw the edges. `channels` lists the features of each resolution, finest first: h and w are
+    multiples of patch · 2^(len(channels) - 1).
     """
 
-    def __init__(self, conditions: int, channels: tuple[int, ...], embedding: int) -> None:
+    def __init__(self, conditions: int, channels: tuple[int, ...], *, patch: int, detail: int, embedding: int) -> None:
         super().__init__()
+        self.patch = patch
         self.frequencies = embedding // 2
         self.embed = nn.Sequential(
             nn.Linear(2 * self.frequencies, embedding), nn.SiLU(), nn.Linear(embedding, embedding)
         )
-        self.enter = nn.Conv2d(1 + conditions, channels[0], 3, padding=1)
+        self.enter = nn.Conv2d(patch**2 * (1 + conditions), channels[0], 3, padding=1)
         self.down = nn.ModuleList()
         self.shrink = nn.ModuleList()
         for fine, coarse in pairwise(channels):
             self.down.append(Block(fine, fine, embedding))
             self.shrink.append(nn.Conv2d(fine, coarse, 3, stride=2, padding=1))
         self.middle = nn.ModuleList([Block(channels[-1], channels[-1], embedding) for _ in range(2)])
+        self.attention = Attention(channels[-1])
         self.grow = nn.ModuleList()
         self.up = nn.ModuleList()
         for fine, coarse in zip(channels[-2::-1], channels[:0:-1], strict=True):
             self.grow.append(nn.Conv2d(coarse, fine, 1))
             self.up.append(Block(2 * fine, fine, embedding))
-        self.leave = nn.Sequential(nn.GroupNorm(groups(channels[0]), channels[0]), nn.SiLU())
-        self.image = nn.Conv2d(channels[0], 1, 3, padding=1)
-        nn.init.zeros_(self.image.weight)
-        nn.init.zeros_(self.image.bias)  # pyright: ignore[reportArgumentType]
+        self.unpatch = nn.Conv2d(channels[0], patch**2 * detail, 1)
+        self.detail = nn.Conv2d(detail + 1 + conditions, detail, 3, padding=1)
+        self.leave = nn.GroupNorm(groups(detail), detail)
+        self.image = _silent(nn.Conv2d(detail, 1, 3, padding=1))
 
     def forward(self, noisy: Tensor, condition: Tensor, time: Tensor) -> Tensor:
         angles = time[:, None] * torch.exp(torch.linspace(0, math.log(1000), self.frequencies, device=time.device))
         embedding = functional.silu(self.embed(torch.cat([angles.sin(), angles.cos()], 1)))
-        x = self.enter(torch.cat([noisy, condition], 1))
+        given = torch.cat([noisy, condition], 1)
+        x = self.enter(functional.pixel_unshuffle(given, self.patch))
         kept = []
         for block, shrink in zip(self.down, self.shrink, strict=True):
             x = block(x, embedding)
             kept.append(x)
             x = shrink(x)
-        for block in self.middle:
-            x = block(x, embedding)
+        x = self.middle[1](self.attention(self.middle[0](x, embedding)), embedding)
         for grow, block in zip(self.grow, self.up, strict=True):
             x = functional.interpolate(grow(x), scale_factor=2, mode="nearest")
             x = block(torch.cat([x, kept.pop()], 1), embedding)
-        image = self.image(self.leave(x)).float()
+        x = functional.pixel_shuffle(self.unpatch(x), self.patch)
+        x = self.detail(torch.cat([x, given], 1))
+        image = self.image(functional.silu(self.leave(x))).float()
         return (image - noisy) / (1 - time).clamp(min=LEAST_REST)[:, None, None, None]
+
+
+def _silent(layer: nn.Conv2d) -> nn.Conv2d:
+    """The layer with weights of zero: what it adds starts from nothing."""
+    for parameter in layer.parameters():
+        nn.init.zeros_(parameter)
+    return layer
 
 
 def prior_channels(tissue: Tensor, levels: Tensor) -> Tensor:
@@ -141,4 +172,5 @@ def integrate(network: nn.Module, condition: Tensor, noise: Tensor, steps: int) 
 def noise_for(count: int, size: tuple[int, int], seed: int) -> Tensor:
     """(count, 1, h, w) standard normal on the CPU; image i gets the same noise whatever the count."""
     generator = torch.Generator().manual_seed(seed)
-    return torch.cat([torch.randn((1, 1, *size), generator=generator) for _ in range(count)])
+    images = [torch.randn((1, 1, *size), generator=generator) for _ in range(count)]
+    return torch.cat([torch.zeros((0, 1, *size)), *images])

@@ -21,7 +21,13 @@ POSITION_CHANNELS = 3
 
 def build_network(classes: int, config: GeneratorConfig) -> FlowUNet:
     """A fresh network for that many classes; weights from torch's global random state."""
-    return FlowUNet(classes + len(TISSUES) + POSITION_CHANNELS, config.channels, config.embedding)
+    return FlowUNet(
+        classes + len(TISSUES) + POSITION_CHANNELS,
+        config.channels,
+        patch=config.patch,
+        detail=config.detail,
+        embedding=config.embedding,
+    )
 
 
 @dataclass(frozen=True)

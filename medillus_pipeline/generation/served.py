@@ -40,7 +40,13 @@ class ServedGenerator(PythonModel):
         self.tissue, self.occupancy = prior["tissue"], prior["occupancy"]
         config = self.described["config"]
         inputs = len(self.classes) + self.tissue.shape[1] + 3
-        self.network = FlowUNet(inputs, tuple(config["channels"]), config["embedding"])
+        self.network = FlowUNet(
+            inputs,
+            tuple(config["channels"]),
+            patch=config["patch"],
+            detail=config["detail"],
+            embedding=config["embedding"],
+        )
         self.network.load_state_dict(load_file(context.artifacts["weights"]))
         self.network.eval()
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")

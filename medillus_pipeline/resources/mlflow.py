@@ -185,11 +185,11 @@ class MLflowResource(dg.ConfigurableResource):
 
     def download(self, version: str, folder: Path) -> Path:
         """The packaged model of a version, below `folder`; returns the folder that holds its artifacts."""
-        import mlflow
+        from mlflow.artifacts import download_artifacts
 
         self.client()
         with self._reachable():
-            path = mlflow.artifacts.download_artifacts(f"models:/{self.model}/{version}", dst_path=str(folder))
+            path = download_artifacts(f"models:/{self.model}/{version}", dst_path=str(folder))
         return Path(path) / "artifacts"
 
     def run_url(self, run: TrainingRun) -> str:
@@ -225,6 +225,6 @@ class MLflowResource(dg.ConfigurableResource):
     def _advice(self) -> str:
         scheme = urlparse(self.tracking_uri).scheme
         return (
-            f"MLflow ({scheme}) does not answer: check MEDILLUS_MLFLOW_TRACKING_URI and that the server or database runs. "
-            "Training goes on from its last checkpoint when the step is run again; the registry is unchanged."
+            f"MLflow ({scheme}) does not answer: check MEDILLUS_MLFLOW_TRACKING_URI and that the server or database "
+            "runs. Training goes on from its last checkpoint when the step is run again; the registry is unchanged."
         )

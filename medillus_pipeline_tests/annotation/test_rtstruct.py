@@ -148,6 +148,8 @@ def test_a_damaged_object_is_not_quoted_in_logs_or_warnings(
 ) -> None:
     secret = "Holloway.1930"
     desk.drop("RS.dcm", structure_set({"Liver": [(CLOSED, secret, square_mm(0.0))]}, series=secret))
+    caplog.clear()
+    recwarn.clear()
     batch = desk.read()
     assert secret not in caplog.text and not [w for w in recwarn if secret in str(w.message)]
     assert secret not in str(batch)

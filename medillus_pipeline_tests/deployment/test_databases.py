@@ -75,6 +75,7 @@ def test_dagster_loads_its_instance_on_postgresql_and_keeps_the_bounds(
 ) -> None:
     import dagster as dg
     from dagster._core.run_coordinator import QueuedRunCoordinator
+    from dagster._core.storage.local_compute_log_manager import LocalComputeLogManager
 
     config = load("docker/dagster.yaml")
     config["storage"]["postgres"]["postgres_db"]["port"] = int(postgres["PGPORT"])
@@ -87,6 +88,8 @@ def test_dagster_loads_its_instance_on_postgresql_and_keeps_the_bounds(
         assert type(instance.run_storage).__name__ == "PostgresRunStorage"
         assert instance.get_runs_count() == 0
         assert isinstance(instance.run_coordinator, QueuedRunCoordinator)
+        assert type(instance.run_launcher).__name__ == "DefaultRunLauncher"
+        assert isinstance(instance.compute_log_manager, LocalComputeLogManager)
         limits = instance.get_concurrency_config()
         assert limits.run_queue_config and limits.run_queue_config.max_concurrent_runs == 8
         assert limits.pool_config.default_pool_limit == 1

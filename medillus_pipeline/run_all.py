@@ -12,7 +12,7 @@ from typing import Any
 
 import dagster as dg
 
-from medillus_pipeline import landings
+from medillus_pipeline import landings, published
 from medillus_pipeline.assets.annotation import masks
 from medillus_pipeline.assets.illustration import labelled_scans
 from medillus_pipeline.assets.imaging import slices
@@ -31,7 +31,10 @@ RunConfigs = Mapping[str, Mapping[str, Any]]
 
 @dataclass(frozen=True)
 class StageRun:
-    """One executed job: its name, partition key, seconds, checks that did not pass, and what went wrong."""
+    """One executed job: its name, partition key, seconds, checks that did not pass, and what went wrong.
+
+    `pictures` maps an asset to the URL of the picture that its materialization links to.
+    """
 
     job: str
     partition: str | None
@@ -40,11 +43,12 @@ class StageRun:
     failure: str | None
     asset_seconds: Mapping[str, float]
     checks: Mapping[str, bool]
+    pictures: Mapping[str, str]
 
 
 @dataclass
 class Flow:
-    """What a flow did, stage by stage, and why it stopped early if it did."""
+    """What a flow did, stage by stage; `remark` says what training needs, where there is too little for it."""
 
     runs: list[StageRun] = field(default_factory=list)
     remark: str | None = None
@@ -74,15 +78,14 @@ def run_all(settings: Settings, instance: dg.DagsterInstance, *, say: Say, confi
         flow.runs.append(runner(ingest_annotations, key))
 
     reason = unchanged(store)
-    trained = None
-    if reason is not None:
-        say(f"no training: {reason}")
+    if reason is None:
+        flow.runs.append(runner(retrain))
+        trained = flow.runs[-1].failure is None
     else:
-        trained = runner(retrain)
-        flow.runs.append(trained)
-    if trained is not None and trained.failure:
-        flow.remark = trained.failure
-    elif store.tables.keys(MASK_ITEMS):
+        say(f"no training: {reason}")
+        trained = published.current(store.clean, "generator_checkpoint") is not None
+        flow.remark = None if trained else reason
+    if trained:
         flow.runs.append(runner(promote))
         return flow
     for key in _to_do(instance, annotation_batches, labelled_scans):
@@ -118,6 +121,7 @@ class _Runner:
             failure=None if result.success else _failure(result),
             asset_seconds=_step_seconds(result),
             checks=checks,
+            pictures=_pictures(result),
         )
 
 
@@ -136,6 +140,14 @@ def _failure(result: dg.ExecuteInProcessResult) -> str:
                 error = error.cause
             return error.message.strip() if error else "the step failed without a message"
     return "the run failed before its first step"
+
+
+def _pictures(result: dg.ExecuteInProcessResult) -> dict[str, str]:
+    return {
+        event.asset_key.to_user_string(): str(event.materialization.metadata["picture"].value)
+        for event in result.get_asset_materialization_events()
+        if event.asset_key and "picture" in event.materialization.metadata
+    }
 
 
 def _step_seconds(result: dg.ExecuteInProcessResult) -> dict[str, float]:
@@ -169,24 +181,22 @@ def _is_pending(store: StoreResource, key: str) -> bool:
 
 
 class _Telling(logging.Handler):
-    """Hands what steps say (not Dagster's own events) to a callback."""
+    """Hands what steps say (neither Dagster's events nor its remarks on the plan) to a callback."""
 
     def __init__(self, say: Say) -> None:
         super().__init__(logging.INFO)
         self.say = say
 
     def emit(self, record: logging.LogRecord) -> None:
-        if getattr(record, "dagster_meta", {}).get("dagster_event") is None:
-            self.say(getattr(record, "dagster_meta", {}).get("orig_message", record.getMessage()))
+        meta = getattr(record, "dagster_meta", {})
+        if meta.get("dagster_event") is None and meta.get("step_key"):
+            self.say(meta.get("orig_message", record.getMessage()))
 
 
 def _telling(say: Say) -> dg.LoggerDefinition:
-    @dg.logger(description="Hands what the steps say to the terminal of the flow.")
-    def telling(_context: dg.InitLoggerContext) -> logging.Logger:
+    def make(_context: dg.InitLoggerContext) -> logging.Logger:
         logger = logging.Logger("medillus.flow", logging.INFO)
         logger.addHandler(_Telling(say))
         return logger
 
-    return telling
-
-
+    return dg.LoggerDefinition(make, description="Hands what the steps say to the terminal of the flow.")
