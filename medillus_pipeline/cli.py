@@ -1,13 +1,16 @@
 """`medillus …`: the same work without the web UI. Every command says what it did, or in one line what to do instead."""
 
+import re
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 from rich.console import Console
+from rich.markup import escape
+from rich.measure import Measurement
 from rich.table import Table as RichTable
 
 from medillus_pipeline import landings, telemetry
@@ -22,6 +25,7 @@ app = typer.Typer(
     add_completion=False,
 )
 console = Console(highlight=False)
+MAXIMUM_WIDTH = 10_000
 
 
 def main() -> None:
@@ -30,7 +34,7 @@ def main() -> None:
     try:
         app()
     except MedillusError as error:
-        Console(stderr=True, highlight=False).print(f"[red]error:[/] {error}", soft_wrap=True)
+        Console(stderr=True, highlight=False).print(f"[red]error:[/] {escape(str(error))}", soft_wrap=True)
         sys.exit(1)
 
 
@@ -108,16 +112,21 @@ def import_nifti_command(
         limit=limit,
         progress=_progress("volumes wrapped"),
     )
-    console.print(f"{wrapped} landed as {name}; the sensor, or `medillus run-all`, takes them from there")
+    console.print(
+        f"{wrapped.patients} patients with {wrapped.instances} instances and {wrapped.label_maps} label maps landed as "
+        f"{name}; the sensors, or `medillus run-all`, take them from there",
+        soft_wrap=True,
+    )
 
 
 @app.command()
 def deliveries() -> None:
     """Partition keys and the landing folders they stand for. Restricted: reads the vault."""
-    table = RichTable("partition key", "kind", "arrived (UTC)", "landing folder")
-    for item in landings.mappings(Settings.from_environment().vault):
-        table.add_row(item.key, item.kind, item.arrived, item.folder)
-    console.print(table)
+    found = landings.mappings(Settings.from_environment().vault)
+    _print_table(
+        ("partition key", "kind", "arrived (UTC)", "landing folder"),
+        ((item.key, item.kind, item.arrived, item.folder) for item in found),
+    )
 
 
 @app.command()
@@ -130,12 +139,10 @@ def ledger(
     kinds = [kind for kind in ("images", "annotations") if f"{kind}.{key}" in store.keys(LEDGER)]
     if not kinds:
         raise InputError(f"nothing was ever ingested as {key}: `medillus deliveries` lists the keys")
-    table = RichTable("file", "member", "outcome", "reason")
-    for kind in kinds:
-        for row in store.read(LEDGER, f"{kind}.{key}").to_pylist():
-            if everything or row["outcome"] != "published":
-                table.add_row(row["source"], row["member"], row["outcome"], row["reason"])
-    console.print(table)
+    columns = ("source", "member", "outcome", "reason")
+    rows = [row for kind in kinds for row in store.read(LEDGER, f"{kind}.{key}").to_pylist()]
+    shown = [row for row in rows if everything or row["outcome"] != "published"]
+    _print_table(("file", *columns[1:]), ([row[column] for column in columns] for row in shown))
 
 
 @app.command()
@@ -144,23 +151,22 @@ def receipt(key: Annotated[str, typer.Argument(help="Partition key of an annotat
     store = TableStore(Settings.from_environment().clean)
     if key not in store.keys(MASK_ITEMS):
         raise InputError(f"no annotation batch {key} was read: `medillus deliveries` lists the keys")
-    table = RichTable("item", "structure", "format", "outcome", "reason", "slices")
-    for row in store.read(MASK_ITEMS, key).to_pylist():
-        table.add_row(
-            row["item"], row["structure"], row["source_format"], row["outcome"], row["reason"], str(row["slices"])
-        )
-    console.print(table)
+    columns = ("item", "structure", "source_format", "outcome", "reason", "slices")
+    rows = store.read(MASK_ITEMS, key).to_pylist()
+    _print_table(columns, ([str(row[column]) for column in columns] for row in rows))
 
 
 @app.command()
 def settings() -> None:
     """The settings in force, and the environment variables that change them."""
     chosen = Settings.from_environment()
-    table = RichTable("variable", "value", "meaning")
-    for variable, (field, meaning) in VARIABLES.items():
-        value = str(getattr(chosen, field))
-        table.add_row(variable, _without_password(value), meaning)
-    console.print(table)
+    _print_table(
+        ("variable", "value", "meaning"),
+        (
+            (variable, _without_password(str(getattr(chosen, field))), meaning)
+            for variable, (field, meaning) in VARIABLES.items()
+        ),
+    )
 
 
 @app.command()
@@ -175,7 +181,23 @@ def ui(
 
 
 def _saying(began: float) -> Callable[[str], None]:
-    return lambda text: console.print(f"[dim]{time.monotonic() - began:6.1f} s[/]  {text}", soft_wrap=True)
+    return lambda text: console.print(f"[dim]{time.monotonic() - began:6.1f} s[/]  {escape(text)}", soft_wrap=True)
+
+
+def _print_table(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+    """A table of plain text (names of folders may look like markup), nothing of it cut off; as wide as it needs to be
+    where it is read by another program.
+    """
+    table = RichTable()
+    for heading in headings:
+        table.add_column(heading, overflow="fold")
+    for row in rows:
+        table.add_row(*map(escape, row))
+    if console.is_terminal:
+        console.print(table)
+    else:
+        width = Measurement.get(console, console.options.update(max_width=MAXIMUM_WIDTH), table).maximum
+        Console(highlight=False, width=width).print(table)
 
 
 def _progress(what: str) -> Callable[[int, int], None]:
@@ -186,7 +208,6 @@ def _progress(what: str) -> Callable[[int, int], None]:
     return report
 
 
-def _without_password(value: Any) -> str:
-    import re
-
-    return re.sub(r"(://[^:/@]+):[^@/]+@", r"\1:…@", str(value))
+def _without_password(value: str) -> str:
+    """The value without what stands between the user and the last @ of a URL, and without passwords in its query."""
+    return re.sub(r"(?i)(pass\w*|token|secret)=[^&]+", r"\1=…", re.sub(r"(://[^:/@]*):\S*@", r"\1:…@", value))

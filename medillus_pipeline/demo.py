@@ -5,6 +5,7 @@ from collections import Counter
 from pathlib import Path
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table as RichTable
 
 from medillus_pipeline import landings, published
@@ -13,7 +14,7 @@ from medillus_pipeline.errors import ConfigurationError, InputError
 from medillus_pipeline.phantom.keys import DEMO_KEY, DEMO_SALT
 from medillus_pipeline.run_all import Flow, Say, run_all
 from medillus_pipeline.settings import Settings, write_secret
-from medillus_pipeline.tables import INSTANCES, MASK_ITEMS, MASKS, SLICES, TableStore
+from medillus_pipeline.tables import INSTANCES, LEDGER, MASK_ITEMS, MASKS, SLICES, TableStore
 from medillus_pipeline.zones import Zone
 
 
@@ -24,7 +25,7 @@ def run_demo(
     began = time.monotonic()
 
     def say(text: str) -> None:
-        console.print(f"[dim]{time.monotonic() - began:6.1f} s[/]  {text}", soft_wrap=True)
+        console.print(f"[dim]{time.monotonic() - began:6.1f} s[/]  {escape(text)}", soft_wrap=True)
 
     if not settings.landing.is_local:
         raise ConfigurationError("the demo writes its landing zone to this machine: unset MEDILLUS_LANDING_URL")
@@ -87,14 +88,17 @@ def summarise(settings: Settings, flow: Flow, console: Console, *, seconds: floa
     tables = TableStore(clean)
     console.print()
     summary = RichTable("what", "result", title="medillus: summary", show_lines=False)
+    vault = TableStore(settings.vault)
+    delivered = [key for key in vault.keys(LEDGER) if key.startswith("images.")]
+    files = Counter(row["reason"] or row["outcome"] for row in vault.read_all(LEDGER, delivered).to_pylist())
+    summary.add_row("files delivered", _listed(files))
     for table in (INSTANCES, SLICES, MASKS):
         read = tables.read_all(table)
         patients = len(set(read["patient"].to_pylist()))
-        summary.add_row(table.name, f"{read.num_rows} of {patients} patients, {len(tables.keys(table))} partitions")
-    items = Counter(row["outcome"] for row in tables.read_all(MASK_ITEMS).to_pylist())
-    summary.add_row(
-        "annotated structures", ", ".join(f"{n} {outcome}" for outcome, n in sorted(items.items())) or "none"
-    )
+        places = f"{_counted(patients, 'patient')}, {_counted(len(tables.keys(table)), 'partition')}"
+        summary.add_row(table.name, f"{read.num_rows} of {places}")
+    items = Counter(row["reason"] or row["outcome"] for row in tables.read_all(MASK_ITEMS).to_pylist())
+    summary.add_row("annotated structures", _listed(items))
     gates = Counter((name, passed) for run in flow.runs for name, passed in run.checks.items())
     for name in sorted({name for name, _ in gates}):
         summary.add_row(f"check {name}", f"{gates[name, True]} passed, {gates[name, False]} not passed")
@@ -117,14 +121,26 @@ def summarise(settings: Settings, flow: Flow, console: Console, *, seconds: floa
     summary.add_row("time in all", f"{seconds:.1f} s")
     console.print(summary)
     if report:
-        console.print(f"report:  {_place(clean, report['html'])}", soft_wrap=True)
+        console.print(f"report:  {escape(_place(clean, report['html']))}", soft_wrap=True)
     for folder in clean.files("published"):
         if folder.startswith("published/gallery-"):
             gallery = published.require(clean, folder.removeprefix("published/").removesuffix(".json"))
-            console.print(f"figures: {_place(clean, gallery['html'])}", soft_wrap=True)
+            console.print(f"figures: {escape(_place(clean, gallery['html']))}", soft_wrap=True)
+    if flow.remark:
+        for asset, url in ((asset, url) for run in flow.runs for asset, url in run.pictures.items()):
+            console.print(f"{asset}: {escape(url.removeprefix('file://'))}", soft_wrap=True)
+        console.print(f"[yellow]no training yet:[/] {escape(flow.remark)}", soft_wrap=True)
     for run in flow.failures:
         subject = f"{run.job} of {run.partition}" if run.partition else run.job
-        console.print(f"[yellow]{subject}:[/] {run.failure}", soft_wrap=True)
+        console.print(f"[yellow]{subject}:[/] {escape(run.failure or '')}", soft_wrap=True)
+
+
+def _counted(number: int, noun: str) -> str:
+    return f"{number} {noun}{'' if number == 1 else 's'}"
+
+
+def _listed(counts: Counter[str]) -> str:
+    return ", ".join(f"{count} {name}" for name, count in counts.most_common()) or "none"
 
 
 def _place(zone: Zone, path: str) -> str:

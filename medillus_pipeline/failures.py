@@ -4,6 +4,7 @@ What leaves a restricted step is checked here too: an unexpected exception may h
 only its type and the line of code are passed on.
 """
 
+import os
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,7 +19,7 @@ RETRY = dg.RetryPolicy(max_retries=2, delay=5, backoff=dg.Backoff.EXPONENTIAL)
 
 @contextmanager
 def failing_clearly(*, restricted: bool = False) -> Iterator[None]:
-    """Turn errors into `dagster.Failure` with one clear message.
+    """Turn errors that a person can act on into `dagster.Failure` with one clear message.
 
     With `restricted`, every other exception is replaced by one that carries neither its text nor its traceback, and no
     exception stays chained to the failure: Dagster stores and prints whole chains.
@@ -30,11 +31,18 @@ def failing_clearly(*, restricted: bool = False) -> Iterator[None]:
         raise
     except MedillusError as error:
         failure = dg.Failure(str(error), allow_retries=not isinstance(error, PermanentError))
+    except OSError as error:
+        reason = os.strerror(error.errno) if error.errno else type(error).__name__
+        failure = dg.Failure(
+            f"a file or a connection failed{_place(error)} ({reason}): check free space, owner and mode of the folders "
+            "for work and temporary files, and the network; then run again"
+        )
     except Exception as error:
         if not restricted:
             raise
         failure = dg.Failure(
-            f"{_place(error)}. Its text is withheld, since it may identify somebody: report this line to the maintainers.",
+            f"unexpected {type(error).__name__}{_place(error)}. Its text is withheld, since it may identify somebody: "
+            "report this line to the maintainers.",
             allow_retries=False,
         )
     if failure is not None:
@@ -48,5 +56,4 @@ def failing_clearly(*, restricted: bool = False) -> Iterator[None]:
 
 def _place(error: Exception) -> str:
     frames = [f for f in traceback.extract_tb(error.__traceback__) if "medillus_pipeline" in f.filename]
-    where = f" at {frames[-1].filename.rsplit('medillus_pipeline', 1)[-1]}:{frames[-1].lineno}" if frames else ""
-    return f"unexpected {type(error).__name__}{where}"
+    return f" at {frames[-1].filename.rsplit('medillus_pipeline', 1)[-1]}:{frames[-1].lineno}" if frames else ""

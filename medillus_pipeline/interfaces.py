@@ -1,6 +1,7 @@
 """Dagster's and MLflow's web UIs as child processes on loopback."""
 
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -38,6 +39,7 @@ def serve(settings: Settings, console: Console, *, port: int, mlflow_port: int) 
             *("--default-artifact-root", settings.mlflow_artifacts, "--host", LOOPBACK, "--port", str(mlflow_port)),
         ]
     children = {}
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # a service manager's stop ends the children too
     try:
         for name, command in commands.items():
             console.print(name)

@@ -157,8 +157,8 @@ def land_folder(
             data = path.read_bytes()
         except OSError as error:
             raise InputError(
-                f"file {number} of {len(files)} (by name) cannot be read ({type(error).__name__}): the folder stays open "
-                "in landing; mend it and land it again"
+                f"file {number} of {len(files)} (by name) cannot be read ({type(error).__name__}): "
+                "the folder stays open in landing; mend the file and land the folder again"
             ) from error
         landing.write(f"{kind}/{name}/{path.relative_to(source).as_posix()}", data)
     close(landing, kind, name, {"label": label, "synthetic": synthetic} if label or synthetic else None)

@@ -7,6 +7,7 @@ writing one again is harmless and a published table never points at something th
 import errno
 import hashlib
 import os
+import re
 import secrets
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -110,7 +111,8 @@ class Zone:
     def files(self, path: str = "") -> list[str]:
         """Paths (relative to the zone) of all objects below `path`, at any depth, sorted.
 
-        Links are not followed out of the zone: a link that leads elsewhere is left out.
+        Links are not followed out of the zone: a link that leads elsewhere is left out. So is what a killed process had
+        not finished writing.
         """
         root = self.full(path)
         if self.is_local:
@@ -120,7 +122,8 @@ class Zone:
             return sorted(
                 (PurePosixPath(path) / file.relative_to(start).as_posix()).as_posix()
                 for file in found
-                if not file.is_symlink() or file.resolve().is_relative_to(base)
+                if not _UNFINISHED.match(file.name)
+                and (not file.is_symlink() or file.resolve().is_relative_to(base))
             )
         prefix = self.full("") + "/"
         try:
@@ -158,9 +161,13 @@ class Zone:
         return [(entry["name"].rstrip("/").rsplit("/", 1)[-1], entry["type"]) for entry in entries]
 
 
+_UNFINISHED = re.compile(r"\..*\.[0-9a-f]{8}\.unfinished$")
+"""Names under which objects are written before they are renamed to their own."""
+
+
 def _write_local(target: Path, data: bytes) -> None:
     target.parent.mkdir(parents=True, exist_ok=True)
-    temporary = target.with_name(f".{target.name[:80]}.{secrets.token_hex(4)}.tmp")
+    temporary = target.with_name(f".{target.name[:80]}.{secrets.token_hex(4)}.unfinished")
     try:
         with temporary.open("wb") as handle:
             handle.write(data)

@@ -1,6 +1,7 @@
 """`masks`: from annotators' files to label maps on published slices, with a receipt for every submitted item."""
 
 from collections.abc import Iterator
+from typing import Any
 
 import dagster as dg
 
@@ -9,12 +10,12 @@ from medillus_pipeline.assets.imaging import slices
 from medillus_pipeline.assets.publishing import (
     counts_table,
     gate,
-    in_words,
     picture,
     progress_to,
     row_counts,
     rows_without_partition,
     table_metadata,
+    what_to_do,
 )
 from medillus_pipeline.failures import RETRY, failing_clearly
 from medillus_pipeline.partitions import annotation_batches
@@ -23,6 +24,7 @@ from medillus_pipeline.tables import LEDGER, MASK_ITEMS, MASKS, SLICES, TableSto
 
 EXPECTED = ("accepted", "planning_target", "union_of_parts")
 """Outcomes that need nobody's attention: margins of a treatment plan, and unions of organs that are there already."""
+NO_ITEM = "The batch holds no annotation: put the files in the folder before closing it"
 SLICES_SEEN = "slices_seen"
 """Metadata of a materialization: storage id of the newest slices event when the batch was read."""
 
@@ -59,6 +61,7 @@ def masks(
     """One label PNG per slice, annotator and revision, in the vocabulary, from LabelMe, RTSTRUCT and NIfTI."""
     from medillus_pipeline.annotation import vocabulary
     from medillus_pipeline.annotation.batch import read_batch
+    from medillus_pipeline.annotation.outcomes import MEANINGS
     from medillus_pipeline.annotation.overlay import overlay_sheet
     from medillus_pipeline.dicom.preview import thumbnail
 
@@ -84,12 +87,17 @@ def masks(
         table = MASKS.to_arrow(batch.masks)
         # The receipt is for the annotators also, and above all, when the gate refuses the batch.
         store.tables.publish(MASK_ITEMS, key, MASK_ITEMS.to_arrow(batch.items))
+    advice = {str(reason): meaning for reason, meaning in MEANINGS.items()}
     refused = {name: count for name, count in batch.counts.items() if name not in EXPECTED}
+    remarks = what_to_do(refused, advice)
+    if remarks:
+        context.log.warning(f"not everything was accepted: {remarks}. `medillus receipt {key}` lists the items.")
     yield dg.AssetCheckResult(
         check_name="items_accepted",
         passed=not refused,
         severity=dg.AssetCheckSeverity.WARN,
-        metadata={"items": counts_table(batch.counts)},
+        description=remarks or "nothing was refused and nothing is pending",
+        metadata={"items": counts_table(batch.counts, advice=advice), **_unknown_labels(batch.unknown_labels)},
     )
     pending_only = not batch.masks and any(item["outcome"] == "pending" for item in batch.items)
     if pending_only:
@@ -105,7 +113,7 @@ def masks(
             "masks",
             "masks_gate",
             table,
-            advice=f"Submitted structures: {in_words(batch.counts)}. `medillus receipt {key}` lists them.",
+            advice=f"{what_to_do(batch.counts, advice) or NO_ITEM}. `medillus receipt {key}` lists the items.",
             related={"slices": published_slices},
         )
     with failing_clearly(restricted=True):
@@ -127,6 +135,15 @@ def masks(
     )
 
 
+def _unknown_labels(found: list[dict[str, Any]]) -> dict[str, dg.MarkdownMetadataValue]:
+    """How many names of an item the vocabulary does not know, and which structures come closest."""
+    if not found:
+        return {}
+    lines = ["| item | unknown names | closest structures |", "| --- | ---: | --- |"]
+    lines += [f"| {row['item']} | {row['labels']} | {', '.join(row['suggestions']) or 'none'} |" for row in found]
+    return {"unknown_labels": dg.MetadataValue.md("\n".join(lines))}
+
+
 def latest_storage_id(instance: dg.DagsterInstance, asset: dg.AssetsDefinition) -> int:
     """Storage id of the newest materialization of an asset; 0 when there is none."""
     records = instance.fetch_materializations(asset.key, limit=1).records
@@ -134,7 +151,7 @@ def latest_storage_id(instance: dg.DagsterInstance, asset: dg.AssetsDefinition) 
 
 
 def slices_seen(instance: dg.DagsterInstance, key: str) -> int:
-    """Storage id of the newest slices event that the batch's last publication knew of; 0 when it never was published."""
+    """Storage id of the newest slices event that the batch's last publication knew of; 0 when there is no such."""
     newest = dg.AssetRecordsFilter(asset_key=masks.key, asset_partitions=[key])
     for record in instance.fetch_materializations(newest, limit=1).records:
         value = record.asset_materialization.metadata.get(SLICES_SEEN) if record.asset_materialization else None

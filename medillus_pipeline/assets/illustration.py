@@ -16,6 +16,7 @@ from medillus_pipeline.assets.publishing import (
     gate,
     picture,
     progress_to,
+    require,
     row_counts,
     rows_without_partition,
     table_metadata,
@@ -28,6 +29,9 @@ from medillus_pipeline.resources.mlflow import MLflowResource
 from medillus_pipeline.resources.store import StoreResource
 from medillus_pipeline.tables import ILLUSTRATIONS, MASKS, SLICES
 from medillus_pipeline.zones import Zone
+
+SLIVER = 24
+"""Pixels of the canonical frame below which a structure is grazed rather than shown."""
 
 if TYPE_CHECKING:
     from medillus_pipeline.generation.dataset import Dataset
@@ -182,7 +186,7 @@ def labelled_scans(
         richest = sorted(
             (
                 row
-                for row in store.tables.read(MASKS, key).to_pylist()
+                for row in require(store.tables, MASKS, key).to_pylist()
                 if row["slice_name"] in slice_of and row["labels"]
             ),
             key=lambda row: (-len(row["labels"]), -sum(row["areas"]), row["slice_name"]),
@@ -275,7 +279,16 @@ def _lookup(classes: Sequence[int]) -> Any:
 
 
 def _spread(dataset: "Dataset", count: int) -> list[int]:
-    """Rows of a split for figures: patients in turn, each patient's slices with most structures, levels apart."""
+    """Rows of a split for figures: patients in turn, levels apart, at each the slice that shows most and cuts least.
+
+    A structure that the slice only grazes (under `SLIVER` pixels) counts against it: nobody can learn from a sliver.
+    """
+    import numpy as np
+
+    def shows(row: int) -> tuple[int, int]:
+        areas = np.bincount(dataset.labels[row].ravel(), minlength=2)[1:]
+        return int((areas >= SLIVER).sum() - ((areas > 0) & (areas < SLIVER)).sum()), -row
+
     by_patient: dict[str, list[int]] = {}
     for row, patient in enumerate(dataset.patients):
         by_patient.setdefault(patient, []).append(row)
@@ -283,7 +296,7 @@ def _spread(dataset: "Dataset", count: int) -> list[int]:
     shares = -(-count // max(len(by_patient), 1))
     for rows in by_patient.values():
         bands = [rows[i * len(rows) // shares : (i + 1) * len(rows) // shares] for i in range(shares)]
-        chosen += [max(band, key=lambda row: (len(dataset.rows[row]["labels"]), -row)) for band in bands if band]
+        chosen += [max(band, key=shows) for band in bands if band]
     return sorted(chosen[:count]) if len(chosen) > count else chosen
 
 

@@ -12,6 +12,7 @@ from medillus_pipeline.assets.publishing import (
     in_words,
     picture,
     progress_to,
+    require,
     row_counts,
     table_metadata,
 )
@@ -63,7 +64,7 @@ def slices(
 
     key = context.partition_key
     with failing_clearly():
-        instances = store.tables.read(INSTANCES, key)
+        instances = require(store.tables, INSTANCES, key)
         rendered = render_delivery(
             instances.to_pylist(),
             store.clean,

@@ -6,7 +6,15 @@ from collections.abc import Iterator
 import dagster as dg
 
 from medillus_pipeline import landings
-from medillus_pipeline.assets.publishing import counts_table, gate, in_words, progress_to, row_counts, table_metadata
+from medillus_pipeline.assets.publishing import (
+    counts_table,
+    gate,
+    in_words,
+    progress_to,
+    row_counts,
+    table_metadata,
+    what_to_do,
+)
 from medillus_pipeline.failures import RETRY, failing_clearly
 from medillus_pipeline.partitions import deliveries
 from medillus_pipeline.resources.compute import ComputeResource
@@ -48,6 +56,7 @@ def deidentified_instances(
     elements removed, every file of the delivery accounted for in the vault's ledger.
     """
     from medillus_pipeline.dicom.ingest import ingest_delivery
+    from medillus_pipeline.dicom.outcomes import WHAT_TO_DO
 
     key = context.partition_key
     with failing_clearly(restricted=True):
@@ -71,6 +80,9 @@ def deidentified_instances(
     )
     counts = in_words(ingested.counts)
     context.log.info(f"files of the delivery: {counts}")
+    remarks = what_to_do(ingested.counts, WHAT_TO_DO)
+    if remarks:
+        context.log.warning(f"files left out: {remarks}. `medillus ledger {key}` lists them.")
     yield from gate(
         "instances",
         "instances_gate",
@@ -88,7 +100,7 @@ def deidentified_instances(
             "patients": len(set(table["patient"].to_pylist())),
             "series": len(set(table["series_instance_uid"].to_pylist())),
             "annotation_objects": len(ingested.annotation_objects),
-            "files": counts_table(ingested.counts),
+            "files": counts_table(ingested.counts, advice=WHAT_TO_DO),
             "bytes": sum(table["bytes"].to_pylist()),
         },
     )

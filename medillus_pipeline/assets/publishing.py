@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
-from medillus_pipeline.tables import Table
+from medillus_pipeline.errors import NotEnoughDataError
+from medillus_pipeline.tables import Table, TableStore
 from medillus_pipeline.zones import Zone
 
 if TYPE_CHECKING:
@@ -64,6 +65,14 @@ def gate(
         )
 
 
+def require(tables: TableStore, table: Table, key: str) -> "pa.Table":
+    """A published partition of a table. Raises NotEnoughDataError naming what to materialize first."""
+    try:
+        return tables.read(table, key)
+    except FileNotFoundError:
+        raise NotEnoughDataError(f"the table {table.name} has no partition {key}: materialize it first") from None
+
+
 def progress_to(context: dg.AssetExecutionContext, what: str, *, seconds: float = 5.0) -> Callable[[int, int], None]:
     """A progress callback that writes a line to the run's log at most every few seconds."""
     last = time.monotonic()
@@ -72,15 +81,25 @@ def progress_to(context: dg.AssetExecutionContext, what: str, *, seconds: float 
         nonlocal last
         if time.monotonic() - last >= seconds:
             last = time.monotonic()
-            context.log.info(f"{what}: {done} of {total}")
+            context.log.info(f"{context.asset_key.to_user_string()}: {what}, {done} of {total}")
 
     return report
 
 
-def counts_table(counts: Mapping[str, int], *, heading: str = "outcome") -> dg.MarkdownMetadataValue:
-    """Counts by reason as a small Markdown table."""
+def counts_table(
+    counts: Mapping[str, int], *, heading: str = "outcome", advice: Mapping[str, str] | None = None
+) -> dg.MarkdownMetadataValue:
+    """Counts by reason as a small Markdown table; with `advice` (by reason) a column more, on what to do."""
     lines = [f"| {heading} | count |", "| --- | ---: |", *(f"| {k} | {v} |" for k, v in sorted(counts.items()))]
+    if advice:
+        further = [" what to do |", " --- |", *(f" {advice.get(key, '')} |" for key in sorted(counts))]
+        lines = [line + more for line, more in zip(lines, further, strict=True)]
     return dg.MetadataValue.md("\n".join(lines))
+
+
+def what_to_do(counts: Mapping[str, int], advice: Mapping[str, str]) -> str:
+    """A sentence on the reasons for which there is advice, for the log and the check; empty when there are none."""
+    return "; ".join(f"{name} ({count}): {advice[name]}" for name, count in sorted(counts.items()) if name in advice)
 
 
 def in_words(counts: Mapping[str, int]) -> str:

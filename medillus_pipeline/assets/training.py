@@ -195,12 +195,12 @@ def generator_checkpoint(
         chosen = preset(config.preset).generator.model_copy(update={**overrides, "threads": compute.threads})
         described = chosen.model_dump(mode="json", exclude={"threads"})
         key = training_key("generator", dataset.fingerprint, prior_document["sha256"], described, config.seed)
-        tags = {
+        made_from = {
             "dataset_fingerprint": dataset.fingerprint,
             "prior_sha256": prior_document["sha256"],
             "code_version": __version__,
-            "dagster_run_id": context.run_id,
         }
+        tags = {**made_from, "dagster_run_id": context.run_id}
         run = mlflow.training_run(key, f"generator-{dataset.fingerprint[:8]}", tags)
         version = run.version
         work = Path(store.work) / "training" / key[:16]
@@ -217,7 +217,7 @@ def generator_checkpoint(
                         "vocabulary_version": words.version,
                         **{f"slices.{s}": c["slices"] for s, c in dataset.manifest["counts"].items()},
                         **{f"patients.{s}": c["patients"] for s, c in dataset.manifest["counts"].items()},
-                        **tags,
+                        **made_from,
                     },
                 )
                 client = mlflow.client()
@@ -241,7 +241,7 @@ def generator_checkpoint(
                         metadata = picture(store.clean, "previews", shown, thumbnail=thumbnail(shown))
                     package = Path(folder) / "model"
                     artifacts = model_file.package(
-                        generator, prior, dataset.classes, words.version, dataset.manifest, "", package
+                        generator, prior, dataset.classes, words.version, dataset.manifest, package
                     )
                     code = model_file.write_model_file(package)
                     version = mlflow.register(
@@ -254,6 +254,7 @@ def generator_checkpoint(
                 raise
         else:
             context.log.info(f"dataset and configuration are unchanged: version {version} stays")
+        mlflow.challenge(version)  # also when a killed attempt got as far as registering
         mlflow.finish(run.run_id)
         published.publish(
             store.clean,

@@ -142,9 +142,12 @@ def retrain_on_new_masks(context: dg.SensorEvaluationContext, store: StoreResour
 def unchanged(store: StoreResource) -> str | None:
     """Why a retraining would make nothing new, or None when it would.
 
-    Everything that was published is in the dataset of the last trained and validated generator, or there are too few
-    patients for a first dataset: nothing to do. Raises StoreError when the clean zone cannot be read.
+    Everything that was published is in the dataset of the last generator, which was validated against the gates that
+    hold today, or there are too few patients for a first dataset: nothing to do. Raises StoreError when the clean zone
+    cannot be read.
     """
+    from medillus_pipeline.validation import gates
+
     dataset = published.current(store.clean, "training_dataset")
     trained = published.current(store.clean, "generator_checkpoint")
     report = published.current(store.clean, "validation_report")
@@ -157,7 +160,9 @@ def unchanged(store: StoreResource) -> str | None:
         return None
     if dataset["inputs"] != inputs or trained["dataset_fingerprint"] != dataset["fingerprint"]:
         return None
-    if report["version"] != trained["version"]:
+    if report["version"] != trained["version"] or report["profile"] != store.profile:
+        return None
+    if report["gates_sha256"] != gates.fingerprint():
         return None
     return (
         f"the dataset is unchanged (fingerprint {dataset['fingerprint'][:12]}): "

@@ -69,6 +69,37 @@ _OUTCOMES = {
 }
 
 
+_MEANINGS: dict[Outcome | Reason, str] = {
+    Outcome.CONFLICT: "files with one SOP Instance UID hold different pixels; ask the sender which one is right",
+    Outcome.NOT_DICOM: "no DICOM file; nothing to do, unless an image was expected in its place",
+    Reason.UNREADABLE: "the file is damaged; export it and send it again",
+    Reason.FILE_NOT_READABLE: "the file could not be opened; give the pipeline permission to read it, then run again",
+    Reason.UNKNOWN_TRANSFER_SYNTAX: "its encoding is not known here; export it uncompressed",
+    Reason.UNKNOWN_SOP_CLASS: "its kind of object is not known here, so it cannot be de-identified safely",
+    Reason.NOT_AN_IMAGE: "it is no image (a report, a plan, a presentation state); nothing to do",
+    Reason.NO_PIXEL_DATA: "it is an image without pixels; export it and send it again",
+    Reason.TRUNCATED_PIXELS: "the file ends before its pixels do; export it and send it again",
+    Reason.BURNED_IN_ANNOTATION: "text is burned into its pixels and may identify somebody; export the original image",
+    Reason.SECONDARY_CAPTURE: "a screenshot may show a name in its pixels; export the original image",
+    Reason.ULTRASOUND: "such images show names in their pixels as a rule; they are not published",
+    Reason.ANGIOGRAPHY_OR_FLUOROSCOPY: "such images may show names in their pixels; they are not published",
+    Reason.PHOTOGRAPH_OR_VIDEO: "such images may show a face; they are not published",
+    Reason.DERIVED_CT: "a derived CT may show text in its pixels; export the original slices",
+    Reason.RESIDUAL_IDENTIFIER: "an identifying value would have stayed in it; the check residual_identifiers names "
+    "the attribute",
+    Reason.ARCHIVE_UNREADABLE: "the archive is damaged or of an unknown kind; send the files without it",
+    Reason.ARCHIVE_ENCRYPTED: "the archive is encrypted; send the files without a password",
+    Reason.UNSAFE_ARCHIVE_MEMBER: "a path in the archive leads outside it; pack the archive again",
+    Reason.ARCHIVE_LIMIT: "the archive exceeds the limits for untrusted input; send the files without it",
+    Reason.UNEXPECTED_ERROR: "a defect of this release; report it to the maintainers",
+}
+
+WHAT_TO_DO: dict[str, str] = {
+    f"{Outcome.QUARANTINED}/{why}" if isinstance(why, Reason) else str(why): text for why, text in _MEANINGS.items()
+}
+"""What was wrong and what to do, by the names under which `Ingested.counts` counts files that were left out."""
+
+
 class Quarantine(Exception):
     """A file that is not published, and why. The text is the reason and nothing else, so it can stand in any log."""
 

@@ -49,13 +49,12 @@ def package(
     classes: tuple[int, ...],
     vocabulary_version: str,
     manifest: dict[str, Any],
-    judge_sha256: str,
     folder: Path,
 ) -> dict[str, str]:
     """Write all that gives the model meaning into `folder`; returns artifact names with their paths.
 
     `weights` and `prior` (safetensors), `config` (JSON: network, classes as vocabulary ids, vocabulary version,
-    intensity map, hashes of split and judge), `manifest` (JSON: the dataset's partitions with data versions). Raises
+    intensity map, hash of the split), `manifest` (JSON: the dataset's partitions with data versions). Raises
     ValueError when generator, prior and classes do not belong together.
     """
     if not generator.classes == prior.classes == tuple(classes):
@@ -63,7 +62,6 @@ def package(
     described = generator.describe() | {
         "vocabulary_version": vocabulary_version,
         "split_hash": manifest.get("split_hash"),
-        "judge_sha256": judge_sha256,
         "package_version": __version__,
     }
     contents = {

@@ -4,6 +4,7 @@
 """
 
 import os
+import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -130,7 +131,7 @@ class MLflowResource(dg.ConfigurableResource):
             self.client().log_artifacts(run_id, str(folder), artifact_path)
 
     def register(self, run_id: str, log_model: "Callable[[], ModelInfo]", tags: Mapping[str, str]) -> str:
-        """Log the model to its run, register it as the next version, point `challenger` at it; returns the version.
+        """Log the model to its run and register it as the next version; returns the version.
 
         `log_model` is called with the run active.
         """
@@ -139,7 +140,8 @@ class MLflowResource(dg.ConfigurableResource):
         from mlflow.exceptions import MlflowException
 
         with self._reachable():
-            with mlflow.start_run(run_id=run_id):
+            with mlflow.start_run(run_id=run_id), warnings.catch_warnings():
+                warnings.filterwarnings("ignore", "Add type hints", UserWarning)  # the logged signature is the schema
                 info = log_model()
             try:
                 client.create_registered_model(self.model)
@@ -147,8 +149,13 @@ class MLflowResource(dg.ConfigurableResource):
                 if error.error_code != "RESOURCE_ALREADY_EXISTS":
                     raise
             version = client.create_model_version(self.model, info.model_uri, run_id=run_id, tags=dict(tags))
-            client.set_registered_model_alias(self.model, CHALLENGER, version.version)
         return str(version.version)
+
+    def challenge(self, version: str) -> None:
+        """Point `challenger` at the version; harmless when it is there already."""
+        client = self.client()
+        with self._reachable():
+            client.set_registered_model_alias(self.model, CHALLENGER, version)
 
     def version_of_alias(self, alias: str) -> "ModelVersion | None":
         """The version that an alias points at, or None."""

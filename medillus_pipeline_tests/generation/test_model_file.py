@@ -46,7 +46,7 @@ def generator(dataset: Dataset, prior: Prior) -> Generator:
 @pytest.fixture
 def packaged(generator: Generator, dataset: Dataset, tmp_path: Path) -> dict[str, str]:
     return model_file.package(
-        generator, generator.prior, dataset.classes, vocabulary.load().version, dataset.manifest, "a" * 64,
+        generator, generator.prior, dataset.classes, vocabulary.load().version, dataset.manifest,
         tmp_path / "model",
     )  # fmt: skip
 
@@ -101,7 +101,6 @@ def test_everything_that_gives_the_model_meaning_is_beside_it(packaged: dict[str
     assert config["classes"] == list(dataset.classes)
     assert config["dataset_fingerprint"] == dataset.fingerprint
     assert config["split_hash"] == dataset.manifest["split_hash"]
-    assert config["judge_sha256"] == "a" * 64
     assert config["vocabulary_version"] == vocabulary.load().version
     assert json.loads(Path(packaged["manifest"]).read_text()) == dataset.manifest
 
@@ -118,5 +117,5 @@ def test_the_model_file_names_nothing_of_this_package():
 def test_parts_that_do_not_belong_together_are_not_packaged(generator: Generator, dataset: Dataset, tmp_path: Path):
     with pytest.raises(ValueError, match="trained together"):
         model_file.package(
-            generator, generator.prior, dataset.classes[1:], "v", dataset.manifest, "a" * 64, tmp_path / "model"
+            generator, generator.prior, dataset.classes[1:], "v", dataset.manifest, tmp_path / "model"
         )

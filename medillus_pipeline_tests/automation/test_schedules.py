@@ -1,0 +1,83 @@
+"""The night's retraining: at 02:00, once, and only when there is something to learn."""
+
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import pytest
+
+from medillus_pipeline import published
+from medillus_pipeline.automation.schedules import nightly_retraining
+from medillus_pipeline.tables import MASKS
+from medillus_pipeline_tests.automation.states import publish_masks, publish_training
+from medillus_pipeline_tests.quality import clean
+from medillus_pipeline_tests.site import Site
+
+NIGHT = datetime(2026, 3, 4, 2, 0, tzinfo=UTC)
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> Site:
+    site = Site(tmp_path)
+    publish_masks(site, "first", "second")
+    publish_training(site)
+    return site
+
+
+def tick(site: Site, moment: datetime = NIGHT) -> Any:
+    with dg.build_schedule_context(
+        instance=site.instance, scheduled_execution_time=moment, resources={"store": site.store}
+    ) as context:
+        return nightly_retraining.evaluate_tick(context)
+
+
+def test_the_tick_is_at_two_in_the_night() -> None:
+    assert nightly_retraining.cron_schedule == "0 2 * * *"
+    assert nightly_retraining.default_status is dg.DefaultScheduleStatus.RUNNING
+
+
+def test_an_unchanged_dataset_is_not_trained_on_again_and_the_tick_says_why(site: Site) -> None:
+    done = tick(site)
+    assert not done.run_requests
+    assert done.skip_message == (
+        "the dataset is unchanged (fingerprint ffffffffffff): version 3 was trained and validated on it"
+    )
+
+
+def test_a_changed_mask_is_a_reason_to_train(site: Site) -> None:
+    rows = clean.masks()
+    rows[0] = rows[0] | {"areas": [901, 30]}
+    site.store.tables.publish(MASKS, "second", MASKS.to_arrow(rows))
+    done = tick(site)
+    assert [request.run_key for request in done.run_requests] == ["nightly:2026-03-04"]
+    assert done.skip_message is None
+
+
+def test_a_new_batch_is_a_reason_to_train(site: Site) -> None:
+    publish_masks(site, "third")
+    assert len(tick(site).run_requests) == 1
+
+
+def test_a_night_is_trained_once_and_the_next_night_is_another(site: Site) -> None:
+    publish_masks(site, "third")
+    keys = [tick(site, moment).run_requests[0].run_key for moment in (NIGHT, NIGHT, NIGHT.replace(day=5))]
+    assert keys[0] == keys[1] != keys[2]
+
+
+def test_a_version_that_was_never_validated_is_validated(site: Site) -> None:
+    """The last retraining died between the checkpoint and its report."""
+    published.publish(site.store.clean, "generator_checkpoint", {"dataset_fingerprint": "f" * 64, "version": "4"})
+    assert len(tick(site).run_requests) == 1
+
+
+def test_without_any_mask_the_tick_says_what_to_do(tmp_path: Path) -> None:
+    assert "land a batch of annotations" in tick(Site(tmp_path)).skip_message
+
+
+def test_an_unreadable_store_fails_the_tick_instead_of_passing_for_unchanged(site: Site) -> None:
+    blocked = Path(site.settings.clean.full("published"))
+    blocked.rename(blocked.with_name("aside"))
+    blocked.write_bytes(b"")
+    with pytest.raises(dg.Failure, match="store of this zone cannot be used"):
+        tick(site)
