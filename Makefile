@@ -8,7 +8,7 @@ PIP_OPTIONS ?=
 DEMO_HOME := $(if $(IMAGES),.medillus/own,.medillus/demo)
 export PYTHONWARNINGS ?= ignore
 
-.PHONY: demo ui test test-slow lint types layers install clean
+.PHONY: demo ui test test-slow lint types layers definitions install clean
 
 $(VENV)/.installed: pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed") if sys.version_info < (3, 11) else None'
@@ -40,6 +40,10 @@ types: install
 
 layers: install
 	$(BIN)/lint-imports
+
+definitions: install
+	$(BIN)/dg check defs
+	$(BIN)/dagster definitions validate
 
 clean:
 	rm -rf .medillus

@@ -30,7 +30,7 @@ def run_demo(
     if not settings.landing.is_local:
         raise ConfigurationError("the demo writes its landing zone to this machine: unset MEDILLUS_LANDING_URL")
     if images is None:
-        _land_phantoms(settings, patients, say)
+        land_phantoms(settings, patients, say)
     else:
         _land_own(settings.landing, "images", images, say)
         if annotations is not None:
@@ -45,7 +45,7 @@ def run_demo(
     return flow
 
 
-def _land_phantoms(settings: Settings, patients: int, say: Say) -> None:
+def land_phantoms(settings: Settings, patients: int, say: Say) -> None:
     """Write the synthetic patients, with the public key; refused where another key is in use."""
     from medillus_pipeline.phantom.cohort import write_cohort
 

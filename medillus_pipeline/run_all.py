@@ -22,7 +22,7 @@ from medillus_pipeline.definitions import build_defs
 from medillus_pipeline.partitions import annotation_batches, deliveries
 from medillus_pipeline.resources.store import StoreResource
 from medillus_pipeline.settings import Settings
-from medillus_pipeline.tables import MASK_ITEMS
+from medillus_pipeline.tables import MASK_ITEMS, MASKS
 
 Say = Callable[[str], None]
 RunConfigs = Mapping[str, Mapping[str, Any]]
@@ -62,8 +62,8 @@ class Flow:
 def run_all(settings: Settings, instance: dg.DagsterInstance, *, say: Say, configs: RunConfigs | None = None) -> Flow:
     """Ingest what is new in landing, train when anything changed, promote, and illustrate.
 
-    With too little data to train on, the figures of the real scans are made instead, and `Flow.remark` says what
-    training needs. A failed stage is reported; stages that do not depend on it go on.
+    As long as no generator was promoted, figures of the real scans are made instead. With too little data to train on,
+    `Flow.remark` says what training needs. A failed stage is reported; stages that do not depend on it go on.
     """
     store = StoreResource.of(settings)
     runner = _Runner(build_defs(settings, loggers={"console": _telling(say)}), instance, say, configs or {})
@@ -87,9 +87,10 @@ def run_all(settings: Settings, instance: dg.DagsterInstance, *, say: Say, confi
         flow.remark = None if trained else reason
     if trained:
         flow.runs.append(runner(promote))
+    if published.current(store.clean, "promoted_generator") is not None:
         return flow
     for key in _to_do(instance, annotation_batches, labelled_scans):
-        if key in instance.get_materialized_partitions(masks.key):
+        if key in store.tables.keys(MASKS) and store.tables.read(MASKS, key).num_rows:
             flow.runs.append(runner(label_scans, key))
     return flow
 
@@ -189,8 +190,9 @@ class _Telling(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         meta = getattr(record, "dagster_meta", {})
-        if meta.get("dagster_event") is None and meta.get("step_key"):
-            self.say(meta.get("orig_message", record.getMessage()))
+        text = meta.get("orig_message", record.getMessage())
+        if meta.get("dagster_event") is None and not text.startswith("Dependencies for step"):
+            self.say(text)
 
 
 def _telling(say: Say) -> dg.LoggerDefinition:

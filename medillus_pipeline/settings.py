@@ -79,12 +79,18 @@ class Settings(BaseModel):
             "cache": home / "cache",
         }
         try:
-            return cls.model_validate(values | given)
+            settings = cls.model_validate(values | given)
         except ValidationError as error:
             first = error.errors(include_input=False, include_url=False)[0]
             field = str(first["loc"][0]) if first["loc"] else "settings"
             variable = next((name for name, (f, _) in VARIABLES.items() if f == field), field)
             raise ConfigurationError(f"{variable}: {first['msg']}") from None
+        for variable in ("MEDILLUS_LANDING_URL", "MEDILLUS_VAULT_URL", "MEDILLUS_CLEAN_URL"):
+            try:
+                Zone(getattr(settings, VARIABLES[variable][0]))
+            except ConfigurationError as error:
+                raise ConfigurationError(f"{variable}: {error}") from None
+        return settings
 
     @property
     def landing(self) -> Zone:

@@ -282,10 +282,10 @@ def to_parquet(table: "pa.Table") -> bytes:
 
 
 def from_parquet(data: bytes) -> "pa.Table":
-    """The inverse of `to_parquet`."""
+    """The inverse of `to_parquet`, in this thread: pyarrow 25's pool can abort a short-lived process when it exits."""
     import pyarrow.parquet as pq
 
-    return pq.read_table(io.BytesIO(data))
+    return pq.read_table(io.BytesIO(data), use_threads=False)
 
 
 class TableStore:

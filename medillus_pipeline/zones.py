@@ -9,6 +9,8 @@ import hashlib
 import os
 import re
 import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -74,35 +76,29 @@ class Zone:
     def write(self, path: str, data: bytes) -> None:
         """Publish `data` at `path` in one atomic act. Raises StoreError when the store is full or unwritable."""
         target = self.full(path)
-        try:
-            if self.is_local:
-                _write_local(Path(target), data)
-            else:
-                self.fs.pipe_file(target, data)
-        except OSError as error:
-            raise StoreError(_explain(error, self.url)) from error
+        with self._answering():
+            try:
+                if self.is_local:
+                    _write_local(Path(target), data)
+                else:
+                    self.fs.pipe_file(target, data)
+            except FileNotFoundError as error:  # no such bucket
+                raise StoreError(_explain(error, self.url)) from error
 
     def read(self, path: str) -> bytes:
         """All bytes of an object. Raises FileNotFoundError, or StoreError when the store does not answer."""
-        try:
-            if self.is_local:
-                return Path(self.full(path)).read_bytes()
-            return self.fs.cat_file(self.full(path))
-        except FileNotFoundError:
-            raise
-        except OSError as error:
-            raise StoreError(_explain(error, self.url)) from error
+        with self._answering():
+            return Path(self.full(path)).read_bytes() if self.is_local else self.fs.cat_file(self.full(path))
 
     def exists(self, path: str) -> bool:
         """Whether an object (or, locally, a folder) stands at `path`."""
-        return bool(self.fs.exists(self.full(path)))
+        with self._answering():
+            return bool(self.fs.exists(self.full(path)))
 
     def remove(self, path: str) -> None:
         """Remove one object; a missing one is not an error."""
-        try:
+        with suppress(FileNotFoundError), self._answering():
             self.fs.rm_file(self.full(path))
-        except FileNotFoundError:
-            return
 
     def folders(self, path: str = "") -> list[str]:
         """Names of the folders directly under `path`, sorted; empty when `path` does not exist."""
@@ -112,13 +108,14 @@ class Zone:
         """Paths (relative to the zone) of all objects below `path`, at any depth, sorted.
 
         Links are not followed out of the zone: a link that leads elsewhere is left out. So is what a killed process had
-        not finished writing.
+        not finished writing. Raises StoreError when a folder below `path` cannot be listed.
         """
         root = self.full(path)
         if self.is_local:
             base = Path(self.full("")).resolve()
             start = Path(root)
-            found = [Path(folder) / name for folder, _, names in os.walk(start) for name in names]
+            walked = os.walk(start, onerror=self._refuse)
+            found = [Path(folder) / name for folder, _, names in walked for name in names]
             return sorted(
                 (PurePosixPath(path) / file.relative_to(start).as_posix()).as_posix()
                 for file in found
@@ -126,10 +123,9 @@ class Zone:
                 and (not file.is_symlink() or file.resolve().is_relative_to(base))
             )
         prefix = self.full("") + "/"
-        try:
+        with suppress(FileNotFoundError), self._answering():
             return sorted(found.removeprefix(prefix) for found in self.fs.find(root) if not found.endswith("/"))
-        except FileNotFoundError:
-            return []
+        return []
 
     def put(self, folder: str, data: bytes, suffix: str) -> Payload:
         """Store an immutable payload under `folder`, named by its SHA-256; written only if it is not there yet."""
@@ -153,14 +149,32 @@ class Zone:
             _write_local(copy, self.read(path))
         return copy
 
-    def _listing(self, path: str) -> list[tuple[str, str]]:
+    @contextmanager
+    def _answering(self) -> Iterator[None]:
+        """What the store or the way to it raises, as StoreError; FileNotFoundError is left to the caller."""
         try:
-            entries = self.fs.ls(self.full(path), detail=True)
+            yield
         except FileNotFoundError:
-            return []
+            raise
+        except Exception as error:
+            if not isinstance(error, OSError) and type(error).__module__.split(".")[0] not in _CLIENTS:
+                raise
+            raise StoreError(_explain(error, self.url)) from error
+
+    def _refuse(self, error: OSError) -> None:
+        """A folder that cannot be listed is an error, or its files would be passed over; one that is gone is not."""
+        if not isinstance(error, FileNotFoundError):
+            raise StoreError(_explain(error, self.url)) from error
+
+    def _listing(self, path: str) -> list[tuple[str, str]]:
+        entries = []
+        with suppress(FileNotFoundError), self._answering():
+            entries = self.fs.ls(self.full(path), detail=True)
         return [(entry["name"].rstrip("/").rsplit("/", 1)[-1], entry["type"]) for entry in entries]
 
 
+_CLIENTS = ("botocore", "aiobotocore", "aiohttp")
+"""Packages whose exceptions mean that an object store cannot be reached; they are no OSError."""
 _UNFINISHED = re.compile(r"\..*\.[0-9a-f]{8}\.unfinished$")
 """Names under which objects are written before they are renamed to their own."""
 
@@ -178,13 +192,19 @@ def _write_local(target: Path, data: bytes) -> None:
         temporary.unlink(missing_ok=True)
 
 
-def _explain(error: OSError, url: str) -> str:
-    reason = {
-        errno.ENOSPC: "the disk is full: free space, then run again",
-        errno.EDQUOT: "the disk quota is used up: free space, then run again",
-        errno.EACCES: "no permission to write or read there: check the owner and mode of the folder",
-        errno.EPERM: "no permission to write or read there: check the owner and mode of the folder",
-        errno.EROFS: "the file system is mounted read-only",
-    }.get(error.errno or 0, f"{type(error).__name__}: check that the store is reachable and its credentials are valid")
+_REASONS = {
+    errno.ENOSPC: "the disk is full: free space, then run again",
+    errno.EDQUOT: "the disk quota is used up: free space, then run again",
+    errno.EACCES: "no permission to write or read there: check the owner and mode of the folder",
+    errno.EPERM: "no permission to write or read there: check the owner and mode of the folder",
+    errno.ENOTDIR: "a file stands where a folder is needed: move it out of the way",
+    errno.EISDIR: "a folder stands where a file is needed: move it out of the way",
+    errno.EROFS: "the file system is mounted read-only",
+}
+
+
+def _explain(error: Exception, url: str) -> str:
+    unknown = f"{type(error).__name__}: check that the store is reachable and its credentials are valid"
+    reason = _REASONS.get(getattr(error, "errno", None) or 0, unknown)
     scheme = urlparse(url).scheme
     return f"the {scheme}:// store of this zone cannot be used: {reason}. What was published before is untouched."

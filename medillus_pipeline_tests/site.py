@@ -14,7 +14,7 @@ from medillus_pipeline.definitions import build_defs
 from medillus_pipeline.dicom.pseudonyms import slice_name
 from medillus_pipeline.partitions import annotation_batches, deliveries
 from medillus_pipeline.resources.store import StoreResource
-from medillus_pipeline.run_all import StageRun, run_all
+from medillus_pipeline.run_all import StageRun, _failure, run_all
 from medillus_pipeline.settings import Settings
 from medillus_pipeline_tests.dicom.delivered_files import COLUMNS, ROWS, encoded, image
 from medillus_pipeline_tests.flow import settings_at
@@ -104,15 +104,9 @@ def drawing(*labels: str, **changes: Any) -> bytes:
 
 
 def failure(result: dg.ExecuteInProcessResult) -> str:
-    """The message of the one step that failed by itself."""
-    messages = [
-        event.step_failure_data.user_failure_data.description
-        for event in result.all_events
-        if event.is_step_failure and event.step_failure_data.user_failure_data
-    ]
-    assert len(messages) == 1
-    assert messages[0]
-    return messages[0]
+    """The message of a run that failed, as `medillus run-all` shows it."""
+    assert not result.success
+    return _failure(result)
 
 
 def check(result: dg.ExecuteInProcessResult, name: str) -> Any:

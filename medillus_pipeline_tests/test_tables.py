@@ -1,5 +1,8 @@
 """Tables are published whole, read back typed, and unchanged content keeps its version."""
 
+import subprocess
+import sys
+
 import pyarrow.parquet as pq
 import pytest
 
@@ -59,3 +62,15 @@ def test_the_file_is_plain_parquet_that_other_tools_read(clean: Zone) -> None:
     TableStore(clean).publish(PATIENT_SPLITS, "one", PATIENT_SPLITS.to_arrow(ROWS))
     path = clean.full("tables/patient_splits/partition=one/part-0.parquet")
     assert pq.ParquetFile(path).read().to_pylist()[0]["split"] == "judge"
+
+
+def test_a_short_program_that_reads_a_table_ends_cleanly(clean: Zone) -> None:
+    """pyarrow 25 aborted about every second such process at exit when it had read with threads."""
+    TableStore(clean).publish(PATIENT_SPLITS, "one", PATIENT_SPLITS.to_arrow(ROWS))
+    program = (
+        "from medillus_pipeline.tables import PATIENT_SPLITS, TableStore\n"
+        "from medillus_pipeline.zones import Zone\n"
+        f"print(TableStore(Zone({clean.url!r})).read(PATIENT_SPLITS, 'one').num_rows)\n"
+    )
+    ended = [subprocess.run([sys.executable, "-c", program], capture_output=True, text=True) for _ in range(8)]
+    assert [(process.returncode, process.stdout) for process in ended] == [(0, "2\n")] * 8

@@ -53,8 +53,8 @@ def gate(
     """
     from medillus_pipeline.quality.gate import audit, check_result
 
-    frames = {name: table.to_pandas() for name, table in (related or {}).items()}
-    outcome = audit(suite, data.to_pandas(), related=frames)
+    frames = {name: table.to_pandas(use_threads=False) for name, table in (related or {}).items()}
+    outcome = audit(suite, data.to_pandas(use_threads=False), related=frames)
     yield check_result(outcome, check_name=check)
     if not outcome.passed:
         broken = ", ".join(outcome.broken)

@@ -262,6 +262,8 @@ def _common(patient_id: str, modality: str, body_part: str | None, content: str,
     shared.FrameOfReferenceUID = _uid("frame", content)
     shared.PositionReferenceIndicator = ""
     shared.SamplesPerPixel, shared.PhotometricInterpretation = 1, "MONOCHROME2"
+    # Derived, so admission would take it for a screenshot; a volume of calibrated values is none.
+    shared.BurnedInAnnotation = "NO"
     shared.PixelSpacing = [format_number_as_ds(float(down)), format_number_as_ds(float(across))]
     shared.BitsAllocated, shared.BitsStored, shared.HighBit, shared.PixelRepresentation = 16, 16, 15, 1
     if modality == "CT":

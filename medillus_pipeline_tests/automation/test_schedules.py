@@ -79,5 +79,6 @@ def test_an_unreadable_store_fails_the_tick_instead_of_passing_for_unchanged(sit
     blocked = Path(site.settings.clean.full("published"))
     blocked.rename(blocked.with_name("aside"))
     blocked.write_bytes(b"")
-    with pytest.raises(dg.Failure, match="store of this zone cannot be used"):
+    with pytest.raises(dg.DagsterUserCodeExecutionError) as caught:
         tick(site)
+    assert "a file stands where a folder is needed" in str(caught.value.__cause__)

@@ -226,7 +226,7 @@ def test_masks_are_not_forgotten_while_the_store_cannot_be_read(site: Site) -> N
     blocked.write_bytes(b"")
     with pytest.raises(dg.Failure) as caught:
         tick(site, "retrain_on_new_masks")
-    assert "store of this zone cannot be used" in str(caught.value)
+    assert "a file stands where a folder is needed" in str(caught.value)
     blocked.unlink()
     publish_training(site)
     publish_masks(site, "second")
