@@ -81,6 +81,7 @@ def land(
     if kind not in ("images", "annotations"):
         raise InputError(f"kind is images or annotations, not {kind!r}")
     settings = Settings.from_environment()
+    landings.refuse_demo_home(settings)
     count = land_folder(settings.landing, kind, source, name=name or source.resolve().name, label=label)
     console.print(f"{count} files landed; the sensor, or `medillus run-all`, takes them from there")
 
@@ -102,6 +103,7 @@ def import_nifti_command(
     settings = Settings.from_environment()
     if not settings.landing.is_local:
         raise InputError("import-nifti writes to a local landing zone: set MEDILLUS_LANDING_URL to a file:// URL")
+    landings.refuse_demo_home(settings)
     wrapped = import_nifti(
         source,
         Path(settings.landing.full("")),

@@ -32,6 +32,7 @@ def run_demo(
     if images is None:
         land_phantoms(settings, patients, say)
     else:
+        landings.refuse_demo_home(settings)
         _land_own(settings.landing, "images", images, say)
         if annotations is not None:
             _land_own(settings.landing, "annotations", annotations, say)

@@ -13,8 +13,9 @@ from pathlib import Path
 from typing import Any, Literal
 
 from medillus_pipeline.dicom.pseudonyms import Pseudonymiser
-from medillus_pipeline.errors import ConfigurationError, InputError
+from medillus_pipeline.errors import ConfigurationError, InputError, StoreError
 from medillus_pipeline.phantom.keys import DEMO_KEY
+from medillus_pipeline.settings import Settings
 from medillus_pipeline.tables import LANDINGS, TableStore
 from medillus_pipeline.zones import Zone
 
@@ -22,7 +23,10 @@ Kind = Literal["images", "annotations"]
 READY = "_READY"
 LABEL = re.compile(r"[a-z0-9][a-z0-9-]{2,40}")
 _PREFIX: dict[Kind, str] = {"images": "d", "annotations": "a"}
+PUBLIC_KEY = "the key in use is the demo's, which is public. Point MEDILLUS_HOME at another folder: a key is made there"
 _MARKER_LIMIT = 64 * 1024
+_ODD_BYTES = {0xDC00 + byte: 0xF700 + byte for byte in range(0x80, 0x100)}
+"""Bytes of a folder's name that are no UTF-8, as Python holds them → as the vault's table can hold them."""
 
 
 @dataclass(frozen=True)
@@ -61,14 +65,14 @@ def register(
         marker = _marker(landing, kind, folder)
         if pseudonymiser.key == DEMO_KEY and not marker.get("synthetic"):
             raise ConfigurationError(
-                "the key in use is the demo's, which is public, and a landing folder does not say that it is "
-                "synthetic; nothing of it was read. Point MEDILLUS_HOME at another folder: a key is made there."
+                f"a landing folder does not say that it is synthetic and was not read: {PUBLIC_KEY}"
             )
         label = marker.get("label")
         usable = isinstance(label, str) and LABEL.fullmatch(label) and label not in keys
         key = str(label) if usable else f"{_PREFIX[kind]}-{moment:%Y%m%d}-{folder_hash}"
         found = Landing(key=key, kind=kind, folder=folder, arrived=moment.isoformat(timespec="seconds"))
-        store.publish(LANDINGS, f"{kind}.{folder_hash}.{key}", LANDINGS.to_arrow([vars(found)]))
+        row = vars(found) | {"folder": folder.translate(_ODD_BYTES)}
+        store.publish(LANDINGS, f"{kind}.{folder_hash}.{key}", LANDINGS.to_arrow([row]))
         keys.add(key)
         hashes.add(folder_hash)
         new.append(found)
@@ -85,7 +89,7 @@ def folder_of(vault: Zone, kind: Kind, key: str) -> str:
     for folder_hash, known in _registered(vault, kind):
         if known == key:
             row = TableStore(vault).read(LANDINGS, f"{kind}.{folder_hash}.{key}").to_pylist()[0]
-            return row["folder"]
+            return row["folder"].translate({stored: odd for odd, stored in _ODD_BYTES.items()})
     raise InputError(f"no landing folder is registered for partition {key}: let the landing sensor see it first")
 
 
@@ -118,8 +122,13 @@ def _registered(vault: Zone, kind: Kind) -> Iterable[tuple[str, str]]:
 
 
 def _marker(landing: Zone, kind: Kind, folder: str) -> dict[str, Any]:
-    """What the marker declares; nothing, when it is empty, too long or no JSON object: a label is an offer."""
-    data = landing.read(f"{kind}/{folder}/{READY}")
+    """What the marker declares; nothing, when it is empty, too long, locked or no JSON object: a label is an offer."""
+    try:
+        data = landing.read(f"{kind}/{folder}/{READY}")
+    except StoreError as error:
+        if isinstance(error.__cause__, IsADirectoryError | PermissionError):
+            return {}
+        raise
     if not data or len(data) > _MARKER_LIMIT:
         return {}
     try:
@@ -132,6 +141,12 @@ def _marker(landing: Zone, kind: Kind, folder: str) -> dict[str, Any]:
 def is_synthetic(landing: Zone, vault: Zone, key: str) -> bool:
     """Whether the delivery behind this key declares itself synthetic."""
     return bool(_marker(landing, "images", folder_of(vault, "images", key)).get("synthetic"))
+
+
+def refuse_demo_home(settings: Settings) -> None:
+    """Raises ConfigurationError, before anything lands, where the demo's public key is in use."""
+    if settings.key_file.exists() and settings.pseudonymiser().key == DEMO_KEY:
+        raise ConfigurationError(f"real data cannot land here: {PUBLIC_KEY}")
 
 
 def land_folder(

@@ -272,6 +272,11 @@ TABLES = (
 )
 
 
+def storable(text: str) -> str:
+    """Text from outside as UTF-8 can hold it: file names and JSON may carry lone surrogates."""
+    return text.encode("utf-8", "backslashreplace").decode()
+
+
 def to_parquet(table: "pa.Table") -> bytes:
     """The table as Parquet bytes; the same table gives the same bytes."""
     import pyarrow.parquet as pq
@@ -311,9 +316,10 @@ class TableStore:
         return version
 
     def keys(self, table: Table) -> list[str]:
-        """Partitions that are published, sorted."""
-        folders = self.zone.folders(f"tables/{table.name}")
-        return [name.removeprefix("partition=") for name in folders if name.startswith("partition=")]
+        """Partitions that are published, sorted. The folder of one that could not be written is none."""
+        prefix, suffix = f"tables/{table.name}/partition=", "/part-0.parquet"
+        files = [path for path in self.zone.files(f"tables/{table.name}") if path.endswith(suffix)]
+        return sorted(path.removeprefix(prefix).removesuffix(suffix) for path in files)
 
     def read(self, table: Table, key: str) -> "pa.Table":
         """One partition. Raises FileNotFoundError when it was never published."""

@@ -197,6 +197,7 @@ _REASONS = {
     errno.EDQUOT: "the disk quota is used up: free space, then run again",
     errno.EACCES: "no permission to write or read there: check the owner and mode of the folder",
     errno.EPERM: "no permission to write or read there: check the owner and mode of the folder",
+    errno.EEXIST: "a file stands where a folder is needed: move it out of the way",
     errno.ENOTDIR: "a file stands where a folder is needed: move it out of the way",
     errno.EISDIR: "a folder stands where a file is needed: move it out of the way",
     errno.EROFS: "the file system is mounted read-only",

@@ -57,7 +57,12 @@ def land_cohort(settings: Settings, folder: Path, patients: int = 8) -> Cohort:
 def flow(settings: Settings, said: list[str] | None = None, configs: dict[str, Any] | None = None) -> Flow:
     """The whole flow on an instance of its own below the home."""
     with local_instance(settings.home) as instance:
-        return run_all(settings, instance, say=(said if said is not None else []).append, configs=configs or TINY)
+        return run_all(
+            settings,
+            instance,
+            say=(said if said is not None else []).append,
+            configs=TINY if configs is None else configs,
+        )
 
 
 def lower_gates(patch: pytest.MonkeyPatch) -> None:

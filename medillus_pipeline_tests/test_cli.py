@@ -12,7 +12,8 @@ import pytest
 from typer.testing import CliRunner
 
 from medillus_pipeline import cli, landings
-from medillus_pipeline.settings import Settings
+from medillus_pipeline.phantom.keys import DEMO_KEY, DEMO_SALT
+from medillus_pipeline.settings import Settings, write_secret
 from medillus_pipeline.tables import LEDGER, MASK_ITEMS, TableStore
 
 LEDGER_ROW = {"member": "", "sha256": "0" * 64, "bytes": 1, "pseudonym": None}
@@ -228,6 +229,20 @@ def test_the_demo_keeps_out_of_a_home_with_a_real_key(
     status, _, said = run(capsys, monkeypatch, "demo")
     assert status == 1
     assert "a home of its own" in said
+    assert not (home / "landing").exists()
+
+
+@pytest.mark.parametrize("command", ["demo --images", "land images", "import-nifti"])
+def test_nothing_real_lands_in_the_home_of_the_demo(
+    command: str, texts: Path, home: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its key is public; a folder that landed there would also block the demo for good."""
+    settings = Settings.from_environment()
+    write_secret(settings.key_file, DEMO_KEY)
+    write_secret(settings.split_salt_file, DEMO_SALT)
+    status, _, said = run(capsys, monkeypatch, *command.split(), str(texts))
+    assert status == 1
+    assert "another folder" in said
     assert not (home / "landing").exists()
 
 

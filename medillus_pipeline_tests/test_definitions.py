@@ -9,12 +9,13 @@ import pytest
 from medillus_pipeline.definitions import build_defs
 
 PROBE = """
-import resource, sys, time
+import sys, time
 began = time.perf_counter()
 import medillus_pipeline.definitions
 seconds = time.perf_counter() - began
 heavy = sorted({"torch", "mlflow", "great_expectations", "monai", "matplotlib", "pandas", "pyarrow"} & set(sys.modules))
-print(seconds, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, ",".join(heavy) or "none")
+peak = next(line for line in open("/proc/self/status") if line.startswith("VmHWM"))  # ru_maxrss counts the parent's
+print(seconds, int(peak.split()[1]) / 1024, ",".join(heavy) or "none")
 """
 
 ASSETS = {

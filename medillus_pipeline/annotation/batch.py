@@ -20,6 +20,7 @@ from medillus_pipeline.annotation.slice_index import SliceIndex
 from medillus_pipeline.annotation.vocabulary import Vocabulary
 from medillus_pipeline.dicom.png import encode_png
 from medillus_pipeline.dicom.pseudonyms import Pseudonymiser
+from medillus_pipeline.tables import storable
 from medillus_pipeline.zones import Zone
 
 READY, INDEX, DECLARATION, ANNOTATOR = "_READY", "index.json", "batch.json", "annotator.txt"
@@ -158,7 +159,7 @@ class _BatchReader:
             data = self.landing.read(path) if size <= MAXIMUM_FILE_BYTES else b""
         except FileNotFoundError:
             pass
-        inside = receipt.storable(str(PurePosixPath(path).relative_to(self.root)))
+        inside = storable(str(PurePosixPath(path).relative_to(self.root)))
         digest = hashlib.sha256(data).hexdigest()
         drawing = Drawing(_format(path, data))
         if not data:

@@ -9,6 +9,7 @@ from typing import Any
 from medillus_pipeline.annotation.drawing import Drawing
 from medillus_pipeline.annotation.outcomes import Outcome, Reason
 from medillus_pipeline.annotation.vocabulary import Vocabulary
+from medillus_pipeline.tables import storable
 
 LEDGER_OUTCOMES = {
     Outcome.ACCEPTED: "published",
@@ -67,11 +68,6 @@ def _outcomes(lines: list[dict[str, Any]]) -> dict[str, tuple[Outcome, str]]:
             if line["outcome"] == outcome:
                 found.setdefault(line["item"], (outcome, line["reason"]))
     return found
-
-
-def storable(text: str) -> str:
-    """Text from outside as UTF-8 can hold it: file names and JSON may carry lone surrogates."""
-    return text.encode("utf-8", "backslashreplace").decode()
 
 
 def ledger_row(item: Item, outcome: str, reason: str, member: str = "") -> dict[str, Any]:

@@ -12,6 +12,7 @@ import tempfile
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Executor, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
@@ -22,7 +23,8 @@ from medillus_pipeline.dicom.deidentify import deidentify
 from medillus_pipeline.dicom.outcomes import Outcome, Quarantine, Reason
 from medillus_pipeline.dicom.pseudonyms import Pseudonymiser
 from medillus_pipeline.dicom.reading import SourceFile, Unit, list_units, parse, read_unit, silenced
-from medillus_pipeline.errors import MedillusError, StoreError
+from medillus_pipeline.errors import MedillusError, StoreError, TransientError
+from medillus_pipeline.tables import storable
 from medillus_pipeline.zones import Payload, Zone
 
 Progress = Callable[[int, int], None]
@@ -137,8 +139,8 @@ def _collect(examined: list[_Examined], published: list[_Examined], hits: Counte
         counts[f"{outcome}/{file.reason}" if outcome is Outcome.QUARANTINED else str(outcome)] += 1
         ledger.append(
             {
-                "source": file.source,
-                "member": file.member,
+                "source": storable(file.source),
+                "member": storable(file.member),
                 "sha256": file.sha256,
                 "bytes": file.size,
                 "outcome": str(outcome),
@@ -221,6 +223,11 @@ def _pool(workers: int, task: _Task) -> Iterator[Callable[[Callable[[Any], Any],
     executor: Executor = ProcessPoolExecutor(workers, mp_context=context, initializer=_prepare, initargs=(task,))
     try:
         yield lambda function, items: executor.map(function, items, chunksize=max(1, min(16, len(items) // workers)))
+    except BrokenProcessPool as error:
+        raise TransientError(
+            "a worker process ended abruptly, out of memory or in a decoder: run again with fewer workers "
+            "(MEDILLUS_WORKERS)"
+        ) from error
     finally:
         executor.shutdown(cancel_futures=True)
 
@@ -275,7 +282,7 @@ def _examine_file(file: SourceFile, task: _Task) -> _Examined:
         examined.reason = Reason.RESIDUAL_IDENTIFIER
         examined.hits = sorted(hits)
         return examined
-    examined.staged = hashlib.sha256(f"{file.source}\x00{file.member}".encode()).hexdigest()
+    examined.staged = hashlib.sha256(f"{file.source}\x00{file.member}".encode(errors="surrogatepass")).hexdigest()
     (task.scratch / examined.staged).write_bytes(result.data)
     return examined
 

@@ -36,7 +36,7 @@ class Pseudonymiser:
                 raise ValueError(f"the {name} has {len(value)} bytes; at least {MINIMUM_KEY_BYTES} are needed")
 
     def _digest(self, domain: str, value: str) -> bytes:
-        return hmac.new(self.key, f"{domain}\x00{value}".encode(), hashlib.sha256).digest()
+        return hmac.new(self.key, f"{domain}\x00{value}".encode(errors="surrogatepass"), hashlib.sha256).digest()
 
     def uid(self, original: str) -> str:
         """A UID under 2.25 (PS3.5 B.2) from the first 128 bits; white space and trailing NULs do not matter."""

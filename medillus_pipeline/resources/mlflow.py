@@ -16,7 +16,7 @@ import dagster as dg
 from pydantic import Field
 
 from medillus_pipeline import telemetry
-from medillus_pipeline.errors import PermanentError, TransientError
+from medillus_pipeline.errors import ConfigurationError, PermanentError, StoreError, TransientError
 from medillus_pipeline.settings import Settings
 
 if TYPE_CHECKING:
@@ -60,18 +60,17 @@ class MLflowResource(dg.ConfigurableResource):
         )
 
     def client(self) -> "MlflowClient":
-        """A client that has reached its server. Raises MlflowUnavailable otherwise, within about 15 seconds."""
+        """A client that has reached its server. Raises MlflowUnavailable otherwise, within a minute, and
+        ConfigurationError for a URI that names neither a server nor a database.
+        """
         telemetry.switch_off()
         os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
-        os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "20")
-        if self.tracking_uri.startswith("sqlite:///"):
-            try:
-                Path(self.tracking_uri.removeprefix("sqlite:///")).parent.mkdir(parents=True, exist_ok=True)
-            except OSError as error:
-                raise MlflowUnavailable(self._advice()) from error
+        os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "15")
         import mlflow
 
         with self._reachable():
+            if urlparse(self.tracking_uri).scheme not in ("http", "https"):
+                self._connect_once()
             mlflow.set_tracking_uri(self.tracking_uri)
             mlflow.set_registry_uri(self.tracking_uri)
             client = mlflow.MlflowClient(tracking_uri=self.tracking_uri, registry_uri=self.tracking_uri)
@@ -207,6 +206,27 @@ class MLflowResource(dg.ConfigurableResource):
         """Link to a registered version in MLflow's web UI."""
         return f"{self.ui_url}/#/models/{self.model}/versions/{version}"
 
+    def _connect_once(self) -> None:
+        """Open the database and close it again: MLflow itself would try ten times, for 100 seconds."""
+        import sqlalchemy
+        from sqlalchemy.exc import ArgumentError
+
+        try:
+            url = sqlalchemy.make_url(self.tracking_uri)
+            if url.drivername.startswith("sqlite") and url.database:
+                Path(url.database).parent.mkdir(parents=True, exist_ok=True)
+            limits = {"connect_timeout": 15} if url.drivername.startswith("postgresql") else {}
+            engine = sqlalchemy.create_engine(url, poolclass=sqlalchemy.NullPool, connect_args=limits)
+        except (ArgumentError, ImportError):
+            raise ConfigurationError(
+                "MEDILLUS_MLFLOW_TRACKING_URI must be an http(s) URL of a server, or a database URL such as "
+                "sqlite:///… or postgresql+psycopg2://… whose driver is installed"
+            ) from None
+        except OSError as error:
+            raise MlflowUnavailable(self._advice()) from error
+        with engine.connect():
+            pass
+
     def _experiment_id(self, client: "MlflowClient") -> str:
         found = client.get_experiment_by_name(self.experiment)
         if found is not None:
@@ -228,6 +248,13 @@ class MLflowResource(dg.ConfigurableResource):
             if code in ("INTERNAL_ERROR", "TEMPORARILY_UNAVAILABLE", "REQUEST_LIMIT_EXCEEDED"):
                 raise MlflowUnavailable(self._advice()) from error
             raise
+        except Exception as error:
+            if type(error).__module__.split(".")[0] not in ("boto3", "botocore"):
+                raise
+            raise StoreError(
+                f"MLflow's artifact store does not answer ({type(error).__name__}): check MEDILLUS_MLFLOW_ARTIFACTS, "
+                "and that the store is reachable and its credentials are valid"
+            ) from error
 
     def _advice(self) -> str:
         scheme = urlparse(self.tracking_uri).scheme

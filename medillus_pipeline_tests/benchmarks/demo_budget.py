@@ -2,7 +2,7 @@
 
     python -m medillus_pipeline_tests.benchmarks.demo_budget
 
-Runs the demo in a fresh temporary home, the way `make demo` does, and prints a table. Nothing else should run meanwhile.
+Runs the demo in a fresh temporary home, as `make demo` does, and prints a table. Nothing else should run meanwhile.
 """
 
 import os

@@ -18,7 +18,15 @@ from medillus_pipeline.dicom.pixels import calibrated
 from medillus_pipeline.dicom.png import decode_png
 from medillus_pipeline.run_all import Flow
 from medillus_pipeline.settings import Settings
-from medillus_pipeline.tables import MASK_ITEMS, MASKS, PATIENT_SPLITS, SLICES, TRAINING_SLICES, TableStore
+from medillus_pipeline.tables import (
+    ILLUSTRATIONS,
+    MASK_ITEMS,
+    MASKS,
+    PATIENT_SPLITS,
+    SLICES,
+    TRAINING_SLICES,
+    TableStore,
+)
 from medillus_pipeline.validation.figures import MAIN
 from medillus_pipeline_tests.flow import flow
 
@@ -106,13 +114,16 @@ def test_slices_hold_the_values_of_the_volume_and_masks_its_labels_voxel_by_pixe
 
 @pytest.mark.slow
 def test_the_whole_set_trains_a_generator_and_is_reported(openkbp: Path, tmp_path: Path) -> None:
-    """All 24 patients with the demo's presets: minutes."""
+    """All 24 patients with the demo's presets: minutes. Whether the gates let it be promoted is not asked: at this
+    size many organs are a few pixels. Either way there are figures, of the champion or of the scans.
+    """
     settings = _settings(tmp_path, threads="2")
     _import(openkbp, settings)
     whole = flow(settings, configs={})
     tables = TableStore(settings.clean)
-    assert [run.job for run in whole.runs] == ["ingest_delivery", "ingest_annotations", "retrain", "promote"]
-    assert not [run for run in whole.runs[:3] if run.failure]
+    assert [run.job for run in whole.runs][:4] == ["ingest_delivery", "ingest_annotations", "retrain", "promote"]
+    assert not [run for run in whole.runs if run.failure and run.job != "promote"]
+    assert tables.read_all(ILLUSTRATIONS).num_rows >= 3
     assert tables.read_all(SLICES).num_rows == 24 * 128
     assert tables.read_all(MASKS).num_rows == 2334
     splits = tables.read_all(PATIENT_SPLITS)["split"].to_pylist()

@@ -2,29 +2,33 @@
 
 import errno
 import os
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
-import dagster as dg
 import pytest
 
+from medillus_pipeline.dicom import ingest
 from medillus_pipeline.errors import StoreError
-from medillus_pipeline.tables import INSTANCES
+from medillus_pipeline.tables import INSTANCES, MASK_ITEMS
 from medillus_pipeline.zones import Zone
 from medillus_pipeline_tests.site import Site, drawing, failure, series
 
 
-@pytest.fixture(autouse=True)
-def without_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Retries follow each other at once."""
-    monkeypatch.setattr(dg.RetryPolicy, "calculate_delay", lambda *_: 0)
+@pytest.fixture(scope="module")
+def ingested(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A home with one published delivery."""
+    site = Site(tmp_path_factory.mktemp("ingested"))
+    site.arrive("images", "scan", series(1000, 2))
+    assert site.run("ingest_delivery", "scan").success
+    return site.settings.home
 
 
 @pytest.fixture
-def site(tmp_path: Path) -> Iterator[Site]:
-    site = Site(tmp_path)
-    site.arrive("images", "scan", series(1000, 2))
-    assert site.run("ingest_delivery", "scan").success
+def site(ingested: Path, tmp_path: Path) -> Iterator[Site]:
+    """A copy of it, with a delivery and a batch that have just arrived."""
+    site = Site(Path(shutil.copytree(ingested, tmp_path / "home")))
     site.arrive("images", "next", series(2000, 2))
     site.arrive("annotations", "drawn", {f"{site.slice_name(1000)}.json": drawing("liver")})
     yield site
@@ -48,6 +52,8 @@ def test_a_full_disk(site: Site, monkeypatch: pytest.MonkeyPatch, job: str, part
     assert site.tables() == before
     assert set(site.settings.clean.files()) == payloads
     assert result.get_asset_materialization_events() == []
+    for table in (INSTANCES, MASK_ITEMS):
+        assert partition not in site.store.tables.read_all(table)["partition"].to_pylist()
     assert site.run(job, partition).success
     assert before.items() <= site.tables().items()
 
@@ -66,7 +72,6 @@ def test_a_folder_of_the_store_that_cannot_be_written(site: Site, job: str, part
     before = site.tables()
     message = failure(site.run(job, partition))
     assert "a file stands where a folder is needed: move it out of the way" in message
-    assert place.name not in message.replace("instances of", "")
     assert site.tables() == before
     place.unlink()
     if aside.exists():
@@ -87,10 +92,14 @@ def test_a_vault_that_cannot_be_written_publishes_nothing(site: Site) -> None:
 
 
 def test_the_scratch_folder_is_full(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tempfile.tempdir", str(Path(site.settings.home) / "gone"))
-    message = failure(site.run("ingest_delivery", "next"))
-    assert "check free space, owner and mode of the folders for work and temporary files" in message
-    monkeypatch.undo()
+    def full(**_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device", "/tmp/medillus-12345")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(ingest, "tempfile", SimpleNamespace(TemporaryDirectory=full))
+        message = failure(site.run("ingest_delivery", "next"))
+    assert "(No space left on device): check free space, owner and mode of the folders for work" in message
+    assert "/tmp" not in message
     assert site.run("ingest_delivery", "next").success
 
 
