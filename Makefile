@@ -27,7 +27,7 @@ ui: install
 	MEDILLUS_HOME=$${MEDILLUS_HOME:-$(DEMO_HOME)} MEDILLUS_PROFILE=$${MEDILLUS_PROFILE:-demo} $(BIN)/medillus ui
 
 test: install
-	$(BIN)/python -m pytest -n 2 --dist loadfile
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
 
 test-slow: install
 	$(BIN)/python -m pytest -m slow

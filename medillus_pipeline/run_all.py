@@ -119,14 +119,14 @@ class _Runner:
             partition=partition,
             seconds=time.monotonic() - began,
             failed_checks=tuple(sorted(name for name, passed in checks.items() if not passed)),
-            failure=None if result.success else _failure(result),
+            failure=None if result.success else failure_of(result),
             asset_seconds=_step_seconds(result),
             checks=checks,
             pictures=_pictures(result),
         )
 
 
-def _failure(result: dg.ExecuteInProcessResult) -> str:
+def failure_of(result: dg.ExecuteInProcessResult) -> str:
     """What went wrong first, in its own words: one clear message. A step that was retried tells of its last attempt."""
     attempt = None
     for event in result.all_events:

@@ -14,7 +14,7 @@ from medillus_pipeline.definitions import build_defs
 from medillus_pipeline.dicom.pseudonyms import slice_name
 from medillus_pipeline.partitions import annotation_batches, deliveries
 from medillus_pipeline.resources.store import StoreResource
-from medillus_pipeline.run_all import StageRun, _failure, run_all
+from medillus_pipeline.run_all import StageRun, failure_of, run_all
 from medillus_pipeline.settings import Settings
 from medillus_pipeline_tests.dicom.delivered_files import COLUMNS, ROWS, encoded, image
 from medillus_pipeline_tests.flow import settings_at
@@ -106,7 +106,7 @@ def drawing(*labels: str, **changes: Any) -> bytes:
 def failure(result: dg.ExecuteInProcessResult) -> str:
     """The message of a run that failed, as `medillus run-all` shows it."""
     assert not result.success
-    return _failure(result)
+    return failure_of(result)
 
 
 def check(result: dg.ExecuteInProcessResult, name: str) -> Any:

@@ -51,7 +51,7 @@ def promoted_generator(
                 "release has no asset that records them; only profile demo promotes by its gates alone"
             )
         if missing:
-            raise GateError("not promoted; the champion stays as it is. " + " | ".join(missing))
+            raise GateError("not promoted; the champion, if any, stays as it is. " + " | ".join(missing))
         context.log.info(report["review_statement"])
         version = report["version"]
         former = mlflow.promote(

@@ -5,6 +5,7 @@ A model whose inputs are unchanged is not trained again: its key is the hash of 
 
 import hashlib
 import json
+import logging
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -185,6 +186,7 @@ def generator_checkpoint(
     from medillus_pipeline.generation.prior import Prior
     from medillus_pipeline.generation.training import train_generator
 
+    logging.getLogger("lightning_fabric").setLevel(logging.WARNING)  # it announces its precision on every start
     with failing_clearly():
         prior_document = published.require(store.clean, "anatomical_prior")
         dataset = load_snapshot(store.clean, prior_document["dataset_manifest"])

@@ -65,6 +65,7 @@ PIXEL_RULES = (
     PixelRule(Reason.PHOTOGRAPH_OR_VIDEO, classes=(_IMAGE + "77.1.",)),
     PixelRule(Reason.DERIVED_CT, classes=(_IMAGE + "2", _IMAGE + "2.1", _IMAGE + "2.2"), image_type="SECONDARY"),
     PixelRule(Reason.DERIVED_CT, classes=(_IMAGE + "2", _IMAGE + "2.1", _IMAGE + "2.2"), image_type="SCREEN SAVE"),
+    PixelRule(Reason.CT_LOCALIZER, classes=(_IMAGE + "2", _IMAGE + "2.1", _IMAGE + "2.2"), image_type="LOCALIZER"),
 )
 """First match decides."""
 

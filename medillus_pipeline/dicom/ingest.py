@@ -162,7 +162,8 @@ def _collect(examined: list[_Examined], published: list[_Examined], hits: Counte
 def _resolve_instances(examined: list[_Examined], task: _Task) -> None:
     """Same SOP Instance UID: the first one is published where all pixels agree, none where they do not.
 
-    Files whose encoded pixels differ are decoded, so one slice in two lossless syntaxes is no conflict.
+    Files whose encoded pixels differ are decoded, so one slice in two lossless syntaxes is no conflict. A copy that
+    cannot be decoded cannot be compared: it is in conflict by itself, and costs the others nothing.
     """
     by_uid: dict[str, list[_Examined]] = defaultdict(list)
     for file in examined:
@@ -171,15 +172,16 @@ def _resolve_instances(examined: list[_Examined], task: _Task) -> None:
     for files in by_uid.values():
         if len(files) == 1:
             continue
-        pixels = {file.row["pixel_sha256"] for file in files if file.row}
-        if len(pixels) > 1:
-            pixels = {_decoded_sha256(task.scratch / file.staged) for file in files}
-        if len(pixels) == 1 and None not in pixels:
-            for file in files[1:]:
-                file.reason = Reason.SAME_PIXELS
-        else:
-            for file in files:
+        pixels = [file.row["pixel_sha256"] for file in files if file.row]
+        if len(set(pixels)) > 1:
+            pixels = [_decoded_sha256(task.scratch / file.staged) for file in files]
+        comparable = [file for file, value in zip(files, pixels, strict=True) if value is not None]
+        agree = len({value for value in pixels if value is not None}) == 1
+        for file in files:
+            if not agree or file not in comparable:
                 file.reason = Reason.DIFFERENT_PIXELS
+            elif file is not comparable[0]:
+                file.reason = Reason.SAME_PIXELS
 
 
 def _decoded_sha256(path: Path) -> str | None:

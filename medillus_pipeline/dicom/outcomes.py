@@ -44,6 +44,7 @@ class Reason(StrEnum):
     ANGIOGRAPHY_OR_FLUOROSCOPY = "angiography_or_fluoroscopy"
     PHOTOGRAPH_OR_VIDEO = "photograph_or_video"
     DERIVED_CT = "derived_ct"
+    CT_LOCALIZER = "ct_localizer"
     RESIDUAL_IDENTIFIER = "residual_identifier"
     ARCHIVE_UNREADABLE = "archive_unreadable"
     ARCHIVE_ENCRYPTED = "archive_encrypted"
@@ -85,6 +86,8 @@ _MEANINGS: dict[Outcome | Reason, str] = {
     Reason.ANGIOGRAPHY_OR_FLUOROSCOPY: "such images may show names in their pixels; they are not published",
     Reason.PHOTOGRAPH_OR_VIDEO: "such images may show a face; they are not published",
     Reason.DERIVED_CT: "a derived CT may show text in its pixels; export the original slices",
+    Reason.CT_LOCALIZER: "a CT localizer often has names and plans drawn into its pixels; only one flagged as free of "
+    "text is let through",
     Reason.RESIDUAL_IDENTIFIER: "an identifying value would have stayed in it; the check residual_identifiers names "
     "the attribute",
     Reason.ARCHIVE_UNREADABLE: "the archive is damaged or of an unknown kind; send the files without it",

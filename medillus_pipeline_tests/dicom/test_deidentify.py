@@ -321,6 +321,7 @@ def reason_of(data: bytes, pseudonymiser: Pseudonymiser) -> Reason:
         ({"SOPClassUID": SecondaryCaptureImageStorage}, Reason.SECONDARY_CAPTURE),
         ({"SOPClassUID": UltrasoundImageStorage}, Reason.ULTRASOUND),
         ({"ImageType": ["DERIVED", "SECONDARY", "AXIAL"]}, Reason.DERIVED_CT),
+        ({"ImageType": ["ORIGINAL", "PRIMARY", "LOCALIZER"]}, Reason.CT_LOCALIZER),
         ({"SOPClassUID": RTDoseStorage}, Reason.NOT_AN_IMAGE),
         ({"SOPClassUID": RTStructureSetStorage}, Reason.RTSTRUCT),
         ({"SOPClassUID": SegmentationStorage}, Reason.SEGMENTATION),

@@ -7,6 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from medillus_pipeline.assets.annotation import latest_storage_id, slices_seen
+from medillus_pipeline.assets.imaging import slices
 from medillus_pipeline.dicom.png import encode_png
 from medillus_pipeline.tables import INSTANCES, LEDGER, MASK_ITEMS, MASKS, TableStore
 from medillus_pipeline_tests.site import Site, check, ct, drawing, failure, series
@@ -106,7 +108,9 @@ def test_an_annotation_of_an_unknown_slice_waits_for_its_delivery(site: Site) ->
     assert ("*", "pending", "unknown_slice") in outcomes(site, "early")
     site.arrive("images", "late", series(5000))
     assert site.run("ingest_delivery", "late").success
+    assert slices_seen(site.instance, "early") < latest_storage_id(site.instance, slices)
     again = site.run("ingest_annotations", "early")
+    assert slices_seen(site.instance, "early") == latest_storage_id(site.instance, slices)
     assert check(again, "items_accepted").passed
     assert sorted(accepted(site, "early")) == sorted([known, unknown])
 

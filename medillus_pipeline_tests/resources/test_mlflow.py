@@ -267,7 +267,7 @@ def promote(site: Site, **changes: Any) -> dg.ExecuteInProcessResult:
 )
 def test_promotion_is_refused_with_what_is_missing(validated: Site, changes: dict[str, Any], missing: str) -> None:
     message = failure(promote(validated, **changes))
-    assert message.startswith("not promoted; the champion stays as it is. ")
+    assert message.startswith("not promoted; the champion, if any, stays as it is. ")
     assert missing in message
     mlflow = MLflowResource.of(validated.settings)
     assert (alias(mlflow, "champion"), alias(mlflow, "previous")) == ("1", None)
