@@ -119,8 +119,7 @@ class Zone:
             return sorted(
                 (PurePosixPath(path) / file.relative_to(start).as_posix()).as_posix()
                 for file in found
-                if not _UNFINISHED.match(file.name)
-                and (not file.is_symlink() or file.resolve().is_relative_to(base))
+                if not _UNFINISHED.match(file.name) and (not file.is_symlink() or file.resolve().is_relative_to(base))
             )
         prefix = self.full("") + "/"
         with suppress(FileNotFoundError), self._answering():

@@ -41,9 +41,7 @@ class Site:
         """A closed landing folder whose partition key is `label`, not registered yet; returns the label."""
         for name, data in files.items():
             self.settings.landing.write(f"{kind}/{label} of Vogelweide/{name}", data)
-        landings.close(
-            self.settings.landing, kind, f"{label} of Vogelweide", {"label": label, "synthetic": synthetic}
-        )
+        landings.close(self.settings.landing, kind, f"{label} of Vogelweide", {"label": label, "synthetic": synthetic})
         return label
 
     def arrive(self, kind: landings.Kind, label: str, files: Mapping[str, bytes]) -> str:

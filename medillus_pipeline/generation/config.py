@@ -67,7 +67,9 @@ class SegmenterConfig(_Config):
     rotation_degrees: float = Field(default=4.0, ge=0, le=45, description="augmentation: greatest rotation")
     scale: float = Field(default=0.05, ge=0, le=0.5, description="augmentation: greatest relative change of size")
     noise: float = Field(default=0.03, ge=0, le=1, description="augmentation: added noise, in units of the [-1, 1] map")
-    threads: int = Field(default=1, ge=1, le=256, description="CPU threads; more than idle cores slow it down severalfold")
+    threads: int = Field(
+        default=1, ge=1, le=256, description="CPU threads; more than idle cores slow it down severalfold"
+    )
 
 
 class GeneratorConfig(_Config):
@@ -98,7 +100,9 @@ class GeneratorConfig(_Config):
     )
     accelerator: Literal["cpu", "gpu", "auto"] = Field(default="cpu", description="Lightning Fabric accelerator")
     devices: int = Field(default=1, ge=1, le=64, description="number of devices")
-    threads: int = Field(default=1, ge=1, le=256, description="CPU threads; more than idle cores slow it down severalfold")
+    threads: int = Field(
+        default=1, ge=1, le=256, description="CPU threads; more than idle cores slow it down severalfold"
+    )
     checkpoint_every: int = Field(default=200, ge=1, description="steps between checkpoints")
     log_every: int = Field(default=20, ge=1, description="steps between logged figures")
     preview_every: int = Field(default=250, ge=1, description="steps between sample grids")

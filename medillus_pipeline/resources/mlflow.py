@@ -140,7 +140,7 @@ class MLflowResource(dg.ConfigurableResource):
 
         with self._reachable():
             with mlflow.start_run(run_id=run_id), warnings.catch_warnings():
-                warnings.filterwarnings("ignore", "Add type hints", UserWarning)  # the logged signature is the schema
+                warnings.filterwarnings("ignore", ".*Add type hints", UserWarning)  # the logged signature is the schema
                 info = log_model()
             try:
                 client.create_registered_model(self.model)

@@ -61,9 +61,7 @@ def latest(site: Site, asset: str) -> int:
     return site.instance.fetch_materializations(dg.AssetKey(asset), limit=1).records[0].storage_id
 
 
-@pytest.mark.parametrize(
-    ("sensor", "kind"), [("new_deliveries", "images"), ("new_annotation_batches", "annotations")]
-)
+@pytest.mark.parametrize(("sensor", "kind"), [("new_deliveries", "images"), ("new_annotation_batches", "annotations")])
 def test_each_closed_folder_gets_one_run_and_a_partition_and_never_again(site: Site, sensor: str, kind: Any) -> None:
     assert "closed by _READY" in tick(site, sensor).skipped
     for label in ("one", "two"):

@@ -169,8 +169,7 @@ def test_a_mask_larger_than_its_slice(site: Site) -> None:
     assert accepted(site, "oversize") == [site.slice_name(1000)]
     assert ("spleen", "accepted", "") in outcomes(site, "oversize")
     assert check(result, "items_accepted").description == (
-        "mask_size_differs (2): the mask or drawing does not have the size of its slice; "
-        "draw on the slice as published"
+        "mask_size_differs (2): the mask or drawing does not have the size of its slice; draw on the slice as published"
     )
     site.land("annotations", "oversize", {name: drawing("liver") for name in names})
     assert check(site.run("ingest_annotations", "oversize"), "items_accepted").passed

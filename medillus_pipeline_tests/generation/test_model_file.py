@@ -116,6 +116,4 @@ def test_the_model_file_names_nothing_of_this_package():
 
 def test_parts_that_do_not_belong_together_are_not_packaged(generator: Generator, dataset: Dataset, tmp_path: Path):
     with pytest.raises(ValueError, match="trained together"):
-        model_file.package(
-            generator, generator.prior, dataset.classes[1:], "v", dataset.manifest, tmp_path / "model"
-        )
+        model_file.package(generator, generator.prior, dataset.classes[1:], "v", dataset.manifest, tmp_path / "model")
