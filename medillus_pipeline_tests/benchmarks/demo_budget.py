@@ -73,7 +73,7 @@ def main() -> None:
     own, children = resource.getrusage(resource.RUSAGE_SELF), resource.getrusage(resource.RUSAGE_CHILDREN)
     cpu = own.ru_utime + own.ru_stime + children.ru_utime + children.ru_stime
     print(f"CPU seconds {cpu:.0f} on {len(os.sched_getaffinity(0))} cores")
-    print(f"peak memory: main process {own.ru_maxrss / 1024:.0f} MB, largest worker {children.ru_maxrss / 1024:.0f} MB")
+    print(f"peak memory of the main process: {own.ru_maxrss / 1024:.0f} MB")
 
 
 if __name__ == "__main__":
