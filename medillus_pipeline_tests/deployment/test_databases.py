@@ -3,6 +3,7 @@
 import os
 import shutil
 import subprocess
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,17 +14,15 @@ from medillus_pipeline_tests.deployment.conftest import DOCKER, LOOPBACK, free_p
 
 
 @pytest.fixture(scope="module")
-def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
+def postgres() -> Iterator[dict[str, str]]:
     """A PostgreSQL of our own on loopback, prepared by docker/create_databases.sh; its environment."""
     found = {name: shutil.which(name, path=_postgres_path()) for name in ("initdb", "pg_ctl", "psql")}
     absent = [name for name, path in found.items() if path is None]
     if absent:
         pytest.skip(f"PostgreSQL is not installed here: {', '.join(absent)} not found")
-    folder = tmp_path_factory.mktemp("postgres")
+    folder = Path(tempfile.mkdtemp(prefix="medillus-postgres-"))  # pytest's own folders are closed to other accounts
     account = "postgres" if os.geteuid() == 0 else None
     if account is not None:
-        for path in (folder, folder.parent, folder.parent.parent):
-            path.chmod(0o755)
         shutil.chown(folder, account)
     port = free_port()
     data, password = folder / "data", folder / "password"
@@ -43,6 +42,7 @@ def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str
         yield environment
     finally:
         do("pg_ctl", "-D", str(data), "-m", "immediate", "stop")
+        shutil.rmtree(folder)
 
 
 def _postgres_path() -> str:
