@@ -4,7 +4,6 @@
 """
 
 import os
-import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -139,8 +138,7 @@ class MLflowResource(dg.ConfigurableResource):
         from mlflow.exceptions import MlflowException
 
         with self._reachable():
-            with mlflow.start_run(run_id=run_id), warnings.catch_warnings():
-                warnings.filterwarnings("ignore", ".*Add type hints", UserWarning)  # the logged signature is the schema
+            with mlflow.start_run(run_id=run_id):
                 info = log_model()
             try:
                 client.create_registered_model(self.model)
