@@ -145,6 +145,7 @@ def ledger(
     rows = [row for kind in kinds for row in store.read(LEDGER, f"{kind}.{key}").to_pylist()]
     shown = [row for row in rows if everything or row["outcome"] != "published"]
     _print_table(("file", *columns[1:]), ([row[column] for column in columns] for row in shown))
+    _explain({row["reason"] for row in shown})
 
 
 @app.command()
@@ -156,6 +157,7 @@ def receipt(key: Annotated[str, typer.Argument(help="Partition key of an annotat
     columns = ("item", "structure", "source_format", "outcome", "reason", "slices")
     rows = store.read(MASK_ITEMS, key).to_pylist()
     _print_table(columns, ([str(row[column]) for column in columns] for row in rows))
+    _explain({row["reason"] for row in rows})
 
 
 @app.command()
@@ -208,6 +210,18 @@ def _progress(what: str) -> Callable[[int, int], None]:
             console.print(f"{what}: {done} of {total}", end="\r" if console.is_terminal and done < total else "\n")
 
     return report
+
+
+def _explain(reasons: set[str]) -> None:
+    """A sentence for each reason that stands in a table above: what it means and what to do."""
+    from medillus_pipeline.annotation.outcomes import MEANINGS
+    from medillus_pipeline.dicom.outcomes import WHAT_TO_DO
+
+    delivered = {name.rsplit("/", 1)[-1]: text for name, text in WHAT_TO_DO.items()}
+    drawn = {str(reason): text for reason, text in MEANINGS.items()}
+    for reason in sorted(reasons):
+        if text := drawn.get(reason) or delivered.get(reason):
+            console.print(f"{reason}: {text}", soft_wrap=True, markup=False)
 
 
 def _without_password(value: str) -> str:

@@ -149,7 +149,10 @@ class MLflowResource(dg.ConfigurableResource):
         return str(version.version)
 
     def challenge(self, version: str) -> None:
-        """Point `challenger` at the version; harmless when it is there already."""
+        """Point `challenger` at the version, unless it is the champion: a challenger is not yet promoted."""
+        champion = self.version_of_alias(CHAMPION)
+        if champion is not None and str(champion.version) == version:
+            return
         client = self.client()
         with self._reachable():
             client.set_registered_model_alias(self.model, CHALLENGER, version)
@@ -169,15 +172,19 @@ class MLflowResource(dg.ConfigurableResource):
     def promote(self, version: str, tags: Mapping[str, str]) -> str | None:
         """Point `champion` at the version and `previous` at the former champion; returns that former version.
 
+        The version is no longer `challenger` then.
+
         The caller holds the promotion lock: MLflow's aliases have no compare-and-set.
         """
-        former = self.version_of_alias(CHAMPION)
+        former, challenger = self.version_of_alias(CHAMPION), self.version_of_alias(CHALLENGER)
         self.tag_version(version, tags)
         client = self.client()
         with self._reachable():
             if former is not None and str(former.version) != version:
                 client.set_registered_model_alias(self.model, PREVIOUS, former.version)
             client.set_registered_model_alias(self.model, CHAMPION, version)
+            if challenger is not None and str(challenger.version) == version:
+                client.delete_registered_model_alias(self.model, CHALLENGER)
         return None if former is None else str(former.version)
 
     def tag_version(self, version: str, tags: Mapping[str, str]) -> None:
