@@ -13,6 +13,7 @@ from medillus_pipeline.errors import ConfigurationError
 from medillus_pipeline.settings import Settings
 
 LOOPBACK = "127.0.0.1"
+GRACE_SECONDS = 10
 
 
 def serve(settings: Settings, console: Console, *, port: int, mlflow_port: int) -> None:
@@ -43,7 +44,7 @@ def serve(settings: Settings, console: Console, *, port: int, mlflow_port: int) 
     try:
         for name, command in commands.items():
             console.print(name)
-            children[name] = subprocess.Popen(command, env=environment)
+            children[name] = subprocess.Popen(command, env=environment, start_new_session=True)
         while all(child.poll() is None for child in children.values()):
             time.sleep(0.5)
         ended = next(name for name, child in children.items() if child.poll() is not None)
@@ -52,6 +53,16 @@ def serve(settings: Settings, console: Console, *, port: int, mlflow_port: int) 
         console.print("stopping")
     finally:
         for child in children.values():
-            child.terminate()
-        for child in children.values():
-            child.wait(timeout=20)
+            _stop(child)
+
+
+def _stop(child: subprocess.Popen[bytes]) -> None:
+    """End a child and all that it started: asked politely first, since each has databases open."""
+    for signal_number in (signal.SIGINT, signal.SIGTERM, signal.SIGKILL):
+        try:
+            os.killpg(child.pid, signal_number)
+            child.wait(timeout=GRACE_SECONDS)
+        except subprocess.TimeoutExpired:
+            continue
+        except ProcessLookupError:
+            return
