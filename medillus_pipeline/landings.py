@@ -94,10 +94,15 @@ def folder_of(vault: Zone, kind: Kind, key: str) -> str:
 
 
 def landed_before(vault: Zone, kind: Kind, key: str) -> list[str]:
-    """Keys of the folders of this kind that arrived before this one (by time, then by key), in that order."""
-    ordered = sorted((item for item in mappings(vault) if item.kind == kind), key=lambda item: (item.arrived, item.key))
-    keys = [item.key for item in ordered]
+    """Keys of the folders of this kind that arrived before this one, in that order."""
+    keys = in_landing_order(vault, kind)
     return keys[: keys.index(key)] if key in keys else keys
+
+
+def in_landing_order(vault: Zone, kind: Kind) -> list[str]:
+    """Keys of all folders of this kind, by the time of their arrival, then by key."""
+    ordered = sorted((item for item in mappings(vault) if item.kind == kind), key=lambda item: (item.arrived, item.key))
+    return [item.key for item in ordered]
 
 
 def mappings(vault: Zone) -> list[Landing]:

@@ -74,8 +74,9 @@ def run_all(settings: Settings, instance: dg.DagsterInstance, *, say: Say, confi
     _arrive(store, instance, "annotations", annotation_batches)
     batches = _to_do(instance, annotation_batches, masks)
     waiting = [key for key in store.tables.keys(MASK_ITEMS) if key not in batches and _is_pending(store, key)]
-    for key in [*batches, *waiting]:
-        flow.runs.append(runner(ingest_annotations, key))
+    for key in landings.in_landing_order(store.vault, "annotations"):  # an earlier batch's masks are revised by a later
+        if key in batches or key in waiting:
+            flow.runs.append(runner(ingest_annotations, key))
 
     reason = unchanged(store)
     if reason is None:

@@ -191,7 +191,7 @@ def _splits(
     from medillus_pipeline.generation.split import QUOTAS, assign
 
     existing = {row["split_token"]: row["split"] for row in tables.read_all(PATIENT_SPLITS).to_pylist()}
-    token_of = {row["slice_name"]: row["split_token"] for row in slice_rows}
+    token_of = {row["slice_name"]: row["split_token"] for row in reversed(slice_rows)}  # of duplicates the first counts
     annotated = {token_of[row["slice_name"]] for row in mask_rows if row["slice_name"] in token_of}
     return existing, assign(sorted(annotated), existing, QUOTAS)
 

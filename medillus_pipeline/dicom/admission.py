@@ -120,6 +120,8 @@ def admit(dataset: FileDataset) -> Admitted:
     if pixel_tag is None:
         raise Quarantine(Reason.UNREADABLE if _is_cut(dataset) else Reason.NO_PIXEL_DATA)
     _apply_rules(dataset, sop_class)
+    if _has_embedded_overlay(dataset):
+        raise Quarantine(Reason.BURNED_IN_ANNOTATION)
     return _with_pixels(dataset, sop_class, pixel_tag)
 
 
@@ -135,6 +137,14 @@ def _is_cut(dataset: Dataset) -> bool:
     """Whether the file ends inside an element."""
     raw = (element for element in dataset.values() if isinstance(element, RawDataElement))
     return any(element.length not in (len(element.value or b""), UNDEFINED) for element in raw)
+
+
+def _has_embedded_overlay(dataset: Dataset) -> bool:
+    """Whether an overlay lies in unused bits of the pixels (retired, PS3.3-2004 C.9.2), where it would stay."""
+    return any(
+        text_of(dataset, group << 16 | 0x0010) and group << 16 | 0x3000 not in dataset
+        for group in range(0x6000, 0x6020, 2)
+    )
 
 
 def _apply_rules(dataset: Dataset, sop_class: str) -> None:

@@ -219,7 +219,7 @@ class _Work:
         after = self._value(rule, vr, action, before, encodings)
         if after is None:
             return None
-        if action is Action.KEEP and vr in STRING_VRS and len(after) >= MINIMUM_LENGTH:
+        if action is Action.KEEP and vr in STRING_VRS and (len(after) >= MINIMUM_LENGTH or not after.isascii()):
             self.kept.append(Kept(rule.keyword, values.decoded(after, encodings)))
         if action is not Action.KEEP and vr in _ELEMENT_WISE and action is not Action.DUMMY:
             self.replaced.append(Replaced(rule.keyword, before, after))

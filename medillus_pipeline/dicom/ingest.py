@@ -18,6 +18,8 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from pydicom.uid import UID
+
 from medillus_pipeline.dicom import residual
 from medillus_pipeline.dicom.deidentify import deidentify
 from medillus_pipeline.dicom.outcomes import Outcome, Quarantine, Reason
@@ -277,6 +279,9 @@ def _examine_file(file: SourceFile, task: _Task) -> _Examined:
     cells = [str(value) for value in result.row.values()]
     hits = residual.search(result.header, result.elements, cells, result.identifiers)
     hits += residual.unchanged(result.replaced)
+    hits += residual.dates_in_text(result.replaced, result.kept)
+    if UID(result.row["transfer_syntax_uid"]).is_compressed:
+        hits += residual.search_compressed(result.data[len(result.header) :], result.identifiers)
     examined.row = result.row
     examined.identifiers = result.identifiers
     examined.kept = list(dict.fromkeys(result.kept))
@@ -290,8 +295,11 @@ def _examine_file(file: SourceFile, task: _Task) -> _Examined:
 
 
 def _location(file: SourceFile, root: str) -> str:
-    """The folder of a file inside its delivery: of the path, or of the archive and the path in it."""
-    source = PurePosixPath(file.source).relative_to(root)
+    """The folder of a file: its delivery and the path in it, or the archive and the path in that.
+
+    Files without ids are told apart by it, so two deliveries with files at the top are not one patient.
+    """
+    source = PurePosixPath(file.source).relative_to(PurePosixPath(root).parent)
     if not file.member:
         return source.parent.as_posix()
     return f"{source}!{PurePosixPath(file.member.replace(chr(92), '/')).parent}"

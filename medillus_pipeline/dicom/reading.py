@@ -7,6 +7,7 @@ cannot reach outside; archives are still refused what a sound one never holds. W
 import errno
 import hashlib
 import io
+import itertools
 import logging
 import stat
 import warnings
@@ -150,18 +151,30 @@ def _members(source: str, handle: io.IOBase, first: int, last: int | None) -> It
     elif _too_large(entries):
         yield _problem(source, "", 0, Reason.ARCHIVE_LIMIT)
     else:
-        seen: dict[str, int] = {}
+        taken: set[str] = set()
         for index, entry in enumerate(entries):
-            seen[entry.filename] = seen.get(entry.filename, 0) + 1
+            name = _unused(entry.filename, taken)
+            taken.add(name)
             if index < first or (last is not None and index >= last):
                 continue
-            repeated = seen[entry.filename]
-            yield _member(archive, entry, source, entry.filename if repeated == 1 else f"{entry.filename}#{repeated}")
+            yield _member(archive, entry, source, name)
+
+
+def _unused(name: str, taken: set[str]) -> str:
+    """The name, or with a number behind it when an archive has members of one name."""
+    numbered = (f"{name}#{number}" for number in itertools.count(2))
+    return name if name not in taken else next(other for other in numbered if other not in taken)
 
 
 def _member(archive: zipfile.ZipFile, entry: zipfile.ZipInfo, source: str, name: str) -> SourceFile:
     path = PurePosixPath(entry.filename.replace("\\", "/"))
-    if path.is_absolute() or ".." in path.parts or ":" in path.parts[0] or stat.S_ISLNK(entry.external_attr >> 16):
+    if (
+        not path.parts
+        or path.is_absolute()
+        or ".." in path.parts
+        or ":" in path.parts[0]
+        or stat.S_ISLNK(entry.external_attr >> 16)
+    ):
         return _problem(source, name, entry.file_size, Reason.UNSAFE_ARCHIVE_MEMBER)
     if entry.flag_bits & 1:
         return _problem(source, name, entry.file_size, Reason.ARCHIVE_ENCRYPTED)

@@ -1,7 +1,9 @@
 """The residual search: does anything that identified the source still stand in what is about to be written?
 
-Values of five characters or more are searched as whole tokens, in the encodings that they may have, in the new file's
-bytes (without pixel data) and in the cells of its row; dates and shorter values are compared element by element.
+Values of five characters or more (two, where they are not ASCII: most Chinese names have two or three) are searched as
+whole tokens, in the encodings that they may have, in the new file's bytes without native pixel data (compressed pixel
+data can carry comments) and in the cells of its row. Dates and shorter values are compared element by element, dates
+also with the text that was taken over.
 A finding names an attribute and a count, never the value.
 """
 
@@ -14,6 +16,7 @@ from medillus_pipeline.dicom.profile import CODED_KEYWORDS, Sensitivity
 from medillus_pipeline.dicom.values import DUMMY_TEXT
 
 MINIMUM_LENGTH = 5
+MINIMUM_BYTES_BEYOND_ASCII = 4
 
 _COMMON_WORDS = """
 abdomen anonym anonymised anonymized anonymous brain breast cardiac chest default extremity heart image kidney liver
@@ -25,6 +28,7 @@ COMMON_WORDS = frozenset((*_COMMON_WORDS.split(), *_MAKES))
 """Words that identify nobody when they stand alone as a name or id, and that legitimate attributes hold."""
 
 _NUMERIC_TOKEN = re.compile(r"[0-9a-z.]+")
+_DATE = re.compile(rb"(\d{4})(\d{2})(\d{2})")
 _SPLIT_NAME = re.compile(r"[\^=\s,]+")
 
 
@@ -64,12 +68,25 @@ def identifiers_of(keyword: str, vr: str, text: str, sensitivity: Sensitivity, r
     encoded = b"" if raw.isascii() else raw.strip(b" \x00").lower()
     for value in text.lower().split("\\"):
         value = value.strip(" \x00")
-        whole = [value] if vr != "PN" else [value, value.replace("^", " ").strip()]
-        parts = _SPLIT_NAME.split(value) if vr == "PN" else []
-        for candidate in dict.fromkeys(whole + parts):
-            if len(candidate) >= MINIMUM_LENGTH and candidate not in COMMON_WORDS and candidate != DUMMY_TEXT.lower():
+        candidates = [value] if vr != "PN" else [value, *_name_forms(value)]
+        for candidate in dict.fromkeys(candidates):
+            if is_searchable(candidate) and candidate not in COMMON_WORDS and candidate != DUMMY_TEXT.lower():
                 found.append(Identifier(keyword, candidate, sensitivity, encoded if candidate is value else b""))
     return found
+
+
+def is_searchable(text: str) -> bool:
+    """Whether a value is long enough to be looked for inside other text."""
+    return len(text) >= (MINIMUM_LENGTH if text.isascii() else 2)
+
+
+def _name_forms(name: str) -> list[str]:
+    """A person name (PS3.5 6.2.1) as people write it: each group's components, alone and joined in both orders."""
+    forms = []
+    for group in name.split("="):
+        parts = [part for part in _SPLIT_NAME.split(group) if part]
+        forms += [*parts, " ".join(parts), " ".join(reversed(parts)), "".join(parts)]
+    return forms
 
 
 def search(
@@ -133,6 +150,33 @@ def search_kept(kept: Iterable[Kept], identifiers: Iterable[Identifier]) -> dict
     return hits
 
 
+def search_compressed(pixels: bytes, identifiers: Iterable[Identifier]) -> Counter[str]:
+    """Identifiers that stand in compressed pixel data, whose formats have room for comments: keyword → number."""
+    lowered = pixels.lower()
+    return Counter(
+        identifier.keyword
+        for identifier in identifiers
+        if identifier.sensitivity is Sensitivity.IDENTIFYING
+        and any(len(form) >= MINIMUM_LENGTH and _stands_in(form, lowered) for form in _forms(identifier))
+    )
+
+
+def dates_in_text(replaced: Iterable[Replaced], kept: Iterable[Kept]) -> Counter[str]:
+    """Dates that were replaced and stand, as people write them, in text that was taken over: keyword → number."""
+    texts = [value.text.encode() for value in kept]
+    hits: Counter[str] = Counter()
+    for item in replaced:
+        date = _DATE.match(item.before.strip(b" \x00"))
+        if date is None:
+            continue
+        year, month, day = date.groups()
+        forms = [year + month + day, *(mark.join((year, month, day)) for mark in (b"-", b".", b"/"))]
+        forms += [mark.join((day, month, year)) for mark in (b"-", b".", b"/")]
+        if any(_stands_in(form, text) for form in forms for text in texts):
+            hits[item.keyword] += 1
+    return hits
+
+
 def unchanged(replaced: Iterable[Replaced]) -> Counter[str]:
     """Dates and short values that came out as they went in: attribute keyword → count."""
     padding = b" \x00"
@@ -146,7 +190,8 @@ def _forms(identifier: Identifier) -> list[bytes]:
         if identifier.encoded:
             forms.append(identifier.encoded)
         forms += [identifier.text.encode(codec, "ignore") for codec in ("latin-1", "gb18030", "utf-16-le")]
-    return [form for form in dict.fromkeys(forms) if len(form) >= MINIMUM_LENGTH]
+    least = MINIMUM_LENGTH if identifier.text.isascii() else MINIMUM_BYTES_BEYOND_ASCII
+    return [form for form in dict.fromkeys(forms) if len(form) >= least]
 
 
 def _joined(values: Iterable[bytes]) -> bytes:
