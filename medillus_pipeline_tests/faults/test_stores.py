@@ -93,7 +93,7 @@ def test_a_vault_that_cannot_be_written_publishes_nothing(site: Site) -> None:
 
 def test_the_scratch_folder_is_full(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(**_: object) -> None:
-        raise OSError(errno.ENOSPC, "No space left on device", "/tmp/medillus-12345")
+        raise OSError(errno.ENOSPC, "No space left on device", "scratch/medillus-12345")
 
     with monkeypatch.context() as patch:
         patch.setattr(ingest, "tempfile", SimpleNamespace(TemporaryDirectory=full))
