@@ -13,7 +13,7 @@ for value in "$S3_ACCESS_KEY" "$S3_SECRET_KEY" "$MLFLOW_S3_ACCESS_KEY" "$MLFLOW_
 done
 
 umask 077
-config="${STORE_CONFIG:-/tmp/s3.json}"
+config="${STORE_CONFIG:-$(mktemp)}"
 cat >"$config" <<JSON
 {
   "identities": [

@@ -109,7 +109,7 @@ def decode(dataset: Dataset, frame: int, *, raw: bool) -> np.ndarray:
     try:
         if not get_decoder(syntax).is_available:
             raise PixelError(DECODER_PACKAGE.get(syntax, Skip.UNSUPPORTED_SYNTAX))
-    except (NotImplementedError, TypeError) as error:
+    except (NotImplementedError, TypeError) as error:  # pydicom's answer to a syntax it does not know, or to none
         raise PixelError(Skip.UNSUPPORTED_SYNTAX) from error
     try:
         if raw:

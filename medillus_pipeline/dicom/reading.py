@@ -33,6 +33,9 @@ MAXIMUM_ARCHIVE_BYTES = 256 << 30
 MAXIMUM_RATIO = 200
 """Uncompressed to compressed size; only looked at above 1 MiB, since blank slices compress well."""
 
+ARCHIVE_FAULTS = (OSError, zipfile.BadZipFile, ValueError, NotImplementedError)
+"""What zipfile raises for an archive that is damaged, or (the last one) packed in a way that it does not know."""
+
 _ZIP = b"PK\x03\x04"
 _GONE = (errno.EACCES, errno.EPERM, errno.ENOENT, errno.EISDIR, errno.ELOOP, errno.ENAMETOOLONG)
 
@@ -130,7 +133,7 @@ def _member_count(landing: Zone, source: str) -> int | None:
     try:
         with landing.fs.open(landing.full(source), "rb") as handle, zipfile.ZipFile(handle) as archive:
             entries = _entries(archive)
-    except (OSError, zipfile.BadZipFile, ValueError, NotImplementedError):
+    except ARCHIVE_FAULTS:
         return None
     return len(entries) if entries and not _too_large(entries) else None
 
@@ -143,7 +146,7 @@ def _members(source: str, handle: io.IOBase, first: int, last: int | None) -> It
     try:
         archive = zipfile.ZipFile(handle)  # pyright: ignore[reportArgumentType]
         entries = _entries(archive)
-    except (OSError, zipfile.BadZipFile, ValueError, NotImplementedError):
+    except ARCHIVE_FAULTS:
         yield _problem(source, "", 0, Reason.ARCHIVE_UNREADABLE)
         return
     if not entries:
@@ -184,7 +187,7 @@ def _member(archive: zipfile.ZipFile, entry: zipfile.ZipInfo, source: str, name:
     try:
         with archive.open(entry) as stream:
             data = stream.read(entry.file_size + 1)
-    except (OSError, zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, ValueError):
+    except (*ARCHIVE_FAULTS, zlib.error, EOFError, RuntimeError):
         return _problem(source, name, entry.file_size, Reason.ARCHIVE_UNREADABLE)
     if len(data) > entry.file_size:
         return _problem(source, name, entry.file_size, Reason.ARCHIVE_LIMIT)
