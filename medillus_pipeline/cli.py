@@ -13,7 +13,7 @@ from rich.markup import escape
 from rich.measure import Measurement
 from rich.table import Table as RichTable
 
-from medillus_pipeline import landings, telemetry
+from medillus_pipeline import cli_deidentify, landings, telemetry
 from medillus_pipeline.errors import InputError, MedillusError
 from medillus_pipeline.settings import VARIABLES, Settings
 from medillus_pipeline.tables import LEDGER, MASK_ITEMS, TableStore
@@ -24,6 +24,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     add_completion=False,
 )
+cli_deidentify.register(app)
 console = Console(highlight=False)
 MAXIMUM_WIDTH = 10_000
 

@@ -3,17 +3,22 @@
 What a single run may choose (training steps, image size …) is not here but in the Dagster config classes of `assets/`.
 """
 
+import hmac
 import os
 import secrets
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
 
 from medillus_pipeline.dicom.pseudonyms import MINIMUM_KEY_BYTES, Pseudonymiser
 from medillus_pipeline.errors import ConfigurationError
 from medillus_pipeline.zones import Zone
+
+if TYPE_CHECKING:
+    from medillus_pipeline.dicom.policy import Policy
+    from medillus_pipeline.dicom.reidentification import ReidentificationTables
 
 Profile = Literal["demo", "research", "clinical-education"]
 
@@ -23,7 +28,13 @@ VARIABLES: dict[str, tuple[str, str]] = {
     "MEDILLUS_VAULT_URL": ("vault_url", "restricted zone of the ledger and the mappings"),
     "MEDILLUS_CLEAN_URL": ("clean_url", "pseudonymous zone of tables and payloads"),
     "MEDILLUS_KEY_FILE": ("key_file", "file with the pseudonym key, 64 or more hexadecimal digits, mode 0600"),
+    "MEDILLUS_KEY": ("key", "the pseudonym key itself, instead of a file; not both"),
     "MEDILLUS_SPLIT_SALT_FILE": ("split_salt_file", "file with the split salt, likewise; never rotated"),
+    "MEDILLUS_DEIDENTIFICATION": ("deidentification", "TOML file of de-identification choices; unset: the defaults"),
+    "MEDILLUS_REIDENTIFICATION_KEY_FILE": (
+        "reidentification_key_file",
+        "file with the key of the re-identification tables; unset: no table is written",
+    ),
     "MEDILLUS_MLFLOW_TRACKING_URI": ("mlflow_tracking_uri", "MLflow tracking and registry: a server or a database"),
     "MEDILLUS_MLFLOW_ARTIFACTS": ("mlflow_artifacts", "root URL of MLflow's artifacts for new experiments"),
     "MEDILLUS_MLFLOW_UI_URL": ("mlflow_ui_url", "where people open MLflow's web UI; used for links only"),
@@ -45,7 +56,10 @@ class Settings(BaseModel):
     vault_url: str
     clean_url: str
     key_file: Path
+    key: SecretStr | None = None
     split_salt_file: Path
+    deidentification: Path | None = None
+    reidentification_key_file: Path | None = None
     mlflow_tracking_uri: str
     mlflow_artifacts: str
     mlflow_ui_url: str = "http://127.0.0.1:5000"
@@ -66,6 +80,8 @@ class Settings(BaseModel):
         if unknown:
             raise ConfigurationError(f"unknown settings {', '.join(unknown)}; known are {', '.join(VARIABLES)}")
         given = {field: env[name] for name, (field, _) in VARIABLES.items() if env.get(name)}
+        if "key" in given and "key_file" in given:
+            raise ConfigurationError("MEDILLUS_KEY and MEDILLUS_KEY_FILE are both set: unset the one that is not meant")
         home = Path(given.pop("home", ".medillus")).expanduser().resolve()
         values: dict[str, object] = {
             "home": home,
@@ -114,19 +130,60 @@ class Settings(BaseModel):
 
     def pseudonymiser(self) -> Pseudonymiser:
         """The pseudonymiser of this installation; see `load_pseudonymiser`."""
-        return load_pseudonymiser(self.key_file, self.split_salt_file, self.vault)
+        key = self.key.get_secret_value() if self.key is not None else None
+        return load_pseudonymiser(self.key_file, self.split_salt_file, self.vault, key=key)
+
+    def policy(self) -> "Policy":
+        """What this installation chose about de-identification; see `load_policy`."""
+        return load_policy(self.deidentification)
 
 
-def load_pseudonymiser(key_file: Path, split_salt_file: Path, vault: Zone) -> Pseudonymiser:
-    """The pseudonymiser of the two secret files.
+def load_policy(path: Path | None) -> "Policy":
+    """The policy of a TOML file, the defaults without one. Raises ConfigurationError for a file with a mistake."""
+    from medillus_pipeline.dicom.policy import Policy
+    from medillus_pipeline.dicom.policy_file import read_policy
+
+    return Policy() if path is None else read_policy(path)
+
+
+def load_pseudonymiser(
+    key_file: Path, split_salt_file: Path, vault: Zone, *, key: str | None = None
+) -> Pseudonymiser:
+    """The pseudonymiser of the two secret files, or of the hexadecimal digits `key` and the salt's file.
 
     On the very first use, before anything was ingested into the vault, missing secrets are made with mode 0600. Later
-    a missing one is a ConfigurationError: a new key would give every patient another pseudonym.
+    a missing one is a ConfigurationError: a new key would give every patient another pseudonym. So is a `key` that
+    differs from the key in the file.
     """
     in_use = bool(vault.folders("tables"))
-    key = _secret(key_file, "MEDILLUS_KEY_FILE", in_use)
+    if key is None:
+        secret = _secret(key_file, "MEDILLUS_KEY_FILE", in_use)
+    else:
+        secret = parse_secret(key, "MEDILLUS_KEY")
+        if key_file.exists() and not hmac.compare_digest(secret, read_secret(key_file, _named("MEDILLUS_KEY_FILE"))):
+            raise ConfigurationError(
+                "MEDILLUS_KEY is not the key in the vault's key file, which was used before: unset it, or move that "
+                "file away if every pseudonym is to change"
+            )
     salt = _secret(split_salt_file, "MEDILLUS_SPLIT_SALT_FILE", in_use)
-    return Pseudonymiser(key=key, split_salt=salt)
+    return Pseudonymiser(key=secret, split_salt=salt)
+
+
+def load_reidentification_tables(
+    key_file: Path, zone: Zone, *, other_than: bytes | None = None
+) -> "ReidentificationTables":
+    """The re-identification tables of a zone under the key of this file; it is never made here, so that whoever asks
+    for tables has put their key somewhere first. Raises ConfigurationError like `read_secret`.
+    """
+    from medillus_pipeline.dicom.reidentification import ReidentificationTables
+
+    key = read_secret(key_file, _named("MEDILLUS_REIDENTIFICATION_KEY_FILE"))
+    return ReidentificationTables(zone, key, other_than=other_than)
+
+
+def key_from_environment() -> str | None:
+    """What `MEDILLUS_KEY` holds, for a process that must not carry it in its configuration; None where it is unset."""
+    return os.environ.get("MEDILLUS_KEY") or None
 
 
 def write_secret(path: Path, secret: bytes) -> None:
@@ -137,26 +194,51 @@ def write_secret(path: Path, secret: bytes) -> None:
         file.write(secret.hex() + "\n")
 
 
+def read_secret(path: Path, name: str) -> bytes:
+    """The secret in a file, `name` standing for the file in errors.
+
+    Raises ConfigurationError where it cannot be read, others can read it, or it is malformed or too short.
+    """
+    try:
+        if path.exists() and not path.is_file():
+            raise ConfigurationError(f"{name} is no regular file")
+        if path.stat().st_mode & 0o077:
+            raise ConfigurationError(f"{name} can be read by others: chmod 600 it")
+        text = path.read_text("ascii")
+    except OSError as error:
+        raise ConfigurationError(f"{name} cannot be read ({os.strerror(error.errno or 0)})") from None
+    except UnicodeDecodeError:
+        text = "?"
+    return parse_secret(text, name)
+
+
+def parse_secret(text: str, name: str) -> bytes:
+    """A secret from hexadecimal digits. Raises ConfigurationError, never quoting it, where it is none or too short."""
+    try:
+        secret = bytes.fromhex(text.strip())
+    except ValueError:
+        raise ConfigurationError(f"{name} must hold hexadecimal digits only") from None
+    if len(secret) < MINIMUM_KEY_BYTES:
+        raise ConfigurationError(f"{name} must hold at least {2 * MINIMUM_KEY_BYTES} digits")
+    return secret
+
+
+def _named(variable: str) -> str:
+    return f"the file that {variable} names"
+
+
 def _secret(path: Path, variable: str, in_use: bool) -> bytes:
     if not path.exists():
         if in_use:
             raise ConfigurationError(
-                f"the file that {variable} names is missing, but data were ingested with it before: restore it from "
+                f"{_named(variable)} is missing, but data were ingested with it before: restore it from "
                 "its backup. A new one would change every pseudonym."
             )
         try:
             write_secret(path, secrets.token_bytes(MINIMUM_KEY_BYTES))
         except FileExistsError:
             return _secret(path, variable, in_use)
-    if path.stat().st_mode & 0o077:
-        raise ConfigurationError(f"the file that {variable} names can be read by others: chmod 600 it")
-    try:
-        secret = bytes.fromhex(path.read_text().strip())
-    except ValueError:
-        raise ConfigurationError(f"the file that {variable} names must hold hexadecimal digits only") from None
-    if len(secret) < MINIMUM_KEY_BYTES:
-        raise ConfigurationError(f"the file that {variable} names must hold at least {2 * MINIMUM_KEY_BYTES} digits")
-    return secret
+    return read_secret(path, _named(variable))
 
 
 def _cores() -> int:

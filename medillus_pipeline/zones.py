@@ -14,7 +14,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
-from urllib.parse import urlparse
+from urllib.parse import unquote, urlparse
 
 from medillus_pipeline.errors import ConfigurationError, StoreError
 
@@ -70,7 +70,7 @@ class Zone:
         if pure.is_absolute() or ".." in pure.parts:
             raise ValueError("a path inside a zone is relative and has no '..'")
         root = urlparse(self.url)
-        base = root.path if root.scheme == "file" else root.netloc + root.path
+        base = unquote(root.path) if root.scheme == "file" else root.netloc + root.path
         return f"{base.rstrip('/')}/{pure}" if path else base.rstrip("/")
 
     def write(self, path: str, data: bytes) -> None:
@@ -133,6 +133,35 @@ class Zone:
         if not self.exists(path):
             self.write(path, data)
         return Payload(path=path, sha256=digest, bytes=len(data))
+
+    def adopt(self, folder: str, file: Path, digest: str, suffix: str) -> Payload:
+        """Store a local file whose SHA-256 is known as an immutable payload; the file itself is moved or removed.
+
+        Nothing is copied where the file already lies on the file system of the zone.
+        """
+        path = f"{folder}/{digest[:2]}/{digest}{suffix}"
+        size = file.stat().st_size
+        if not self.exists(path) and not (self.is_local and self._moved(file, Path(self.full(path)))):
+            self.write(path, file.read_bytes())
+        file.unlink(missing_ok=True)
+        return Payload(path=path, sha256=digest, bytes=size)
+
+    def _moved(self, file: Path, target: Path) -> bool:
+        """Whether a finished file could be renamed into place; not so across file systems."""
+        with self._answering():
+            target.parent.mkdir(parents=True, exist_ok=True)
+            try:
+                handle = os.open(file, os.O_RDONLY)
+                try:
+                    os.fsync(handle)
+                finally:
+                    os.close(handle)
+                file.replace(target)
+            except OSError as error:
+                if error.errno == errno.EXDEV:
+                    return False
+                raise
+        return True
 
     def local(self, path: str) -> Path:
         """A file of this machine with the object's bytes: the object itself, or a copy in the cache folder.

@@ -6,8 +6,11 @@ from pathlib import Path
 
 import pytest
 
+from medillus_pipeline.dicom.options import Option
+from medillus_pipeline.dicom.policy import Policy
 from medillus_pipeline.errors import ConfigurationError
-from medillus_pipeline.settings import VARIABLES, Settings
+from medillus_pipeline.resources.store import StoreResource
+from medillus_pipeline.settings import VARIABLES, Settings, write_secret
 from medillus_pipeline.tables import PATIENT_SPLITS, TableStore
 
 
@@ -67,3 +70,70 @@ def test_a_key_that_others_can_read_is_refused(tmp_path: Path) -> None:
     os.chmod(settings.key_file, 0o644)  # noqa: PTH101
     with pytest.raises(ConfigurationError, match="chmod 600"):
         settings.pseudonymiser()
+
+
+def test_a_key_in_the_environment_makes_the_same_pseudonyms_as_in_a_file(tmp_path: Path) -> None:
+    first = Settings.from_environment({"MEDILLUS_HOME": str(tmp_path / "a")})
+    made = first.pseudonymiser()
+    second = Settings.from_environment({"MEDILLUS_HOME": str(tmp_path / "b"), "MEDILLUS_KEY": made.key.hex()})
+    assert second.pseudonymiser().key == made.key
+    assert not second.key_file.exists()
+    assert made.key.hex() not in repr(second) + str(second.key) + second.model_dump_json()
+
+
+def test_a_key_in_the_environment_never_overrules_one_that_was_used(tmp_path: Path) -> None:
+    made = Settings.from_environment({"MEDILLUS_HOME": str(tmp_path)}).pseudonymiser()
+    same = Settings.from_environment({"MEDILLUS_HOME": str(tmp_path), "MEDILLUS_KEY": made.key.hex()})
+    assert same.pseudonymiser() == made
+    other = Settings.from_environment({"MEDILLUS_HOME": str(tmp_path), "MEDILLUS_KEY": "cd" * 32})
+    with pytest.raises(ConfigurationError, match="not the key in the vault's key file") as caught:
+        other.pseudonymiser()
+    assert "cd" * 32 not in str(caught.value)
+
+
+def test_a_key_given_twice_is_refused(tmp_path: Path) -> None:
+    given = {"MEDILLUS_HOME": str(tmp_path), "MEDILLUS_KEY": "ab" * 32, "MEDILLUS_KEY_FILE": str(tmp_path / "key")}
+    with pytest.raises(ConfigurationError, match="both set"):
+        Settings.from_environment(given)
+
+
+@pytest.mark.parametrize("key", ["zz" * 32, "ab" * 31, "é" * 64])
+def test_a_malformed_key_in_the_environment_is_refused_without_printing_it(tmp_path: Path, key: str) -> None:
+    settings = Settings.from_environment({"MEDILLUS_HOME": str(tmp_path), "MEDILLUS_KEY": key})
+    with pytest.raises(ConfigurationError, match="MEDILLUS_KEY must hold") as caught:
+        settings.pseudonymiser()
+    assert key not in str(caught.value)
+
+
+def test_the_policy_is_the_default_or_the_files(tmp_path: Path) -> None:
+    assert Settings.from_environment({"MEDILLUS_HOME": str(tmp_path)}).policy() == Policy()
+    (tmp_path / "site.toml").write_text('options = ["retain-device"]')
+    chosen = {"MEDILLUS_HOME": str(tmp_path), "MEDILLUS_DEIDENTIFICATION": str(tmp_path / "site.toml")}
+    settings = Settings.from_environment(chosen)
+    assert settings.policy().options == {Option.RETAIN_DEVICE_IDENTITY}
+    assert StoreResource.of(settings).policy() == settings.policy()
+    (tmp_path / "site.toml").write_text("option = []")
+    with pytest.raises(ConfigurationError, match="did you mean 'options'"):
+        settings.policy()
+
+
+def test_no_key_is_in_the_configuration_of_the_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Dagster stores and shows what resources are configured with."""
+    monkeypatch.setenv("MEDILLUS_HOME", str(tmp_path))
+    monkeypatch.setenv("MEDILLUS_KEY", "ab" * 32)
+    store = StoreResource.of(Settings.from_environment())
+    assert "ab" * 32 not in store.model_dump_json() + repr(store)
+    assert store.pseudonymiser().key == bytes.fromhex("ab" * 32)
+
+
+def test_re_identification_is_off_unless_its_key_is_named_and_is_not_the_pseudonym_key(tmp_path: Path) -> None:
+    home = {"MEDILLUS_HOME": str(tmp_path)}
+    assert StoreResource.of(Settings.from_environment(home)).reidentification_tables() is None
+    named = Settings.from_environment(home | {"MEDILLUS_REIDENTIFICATION_KEY_FILE": str(tmp_path / "second")})
+    with pytest.raises(ConfigurationError, match="MEDILLUS_REIDENTIFICATION_KEY_FILE names cannot be read"):
+        StoreResource.of(named).reidentification_tables()
+    write_secret(tmp_path / "second", named.pseudonymiser().key)
+    with pytest.raises(ConfigurationError, match="make another"):
+        StoreResource.of(named).reidentification_tables()
+    (tmp_path / "second").write_text("ef" * 32)
+    assert StoreResource.of(named).reidentification_tables() is not None

@@ -68,3 +68,21 @@ def test_a_zone_travels_to_a_worker_process(clean: Zone) -> None:
 def test_a_bare_path_is_not_a_zone() -> None:
     with pytest.raises(ConfigurationError, match="file:// or s3://"):
         Zone("/tmp")
+
+
+def test_a_home_with_a_space_and_other_signs_is_taken_as_it_is(tmp_path: Path) -> None:
+    home = tmp_path / "a home #1 ä%20"
+    Zone(home.as_uri()).write("x/y", b"z")
+    assert (home / "x" / "y").read_bytes() == b"z"
+    assert Zone(home.as_uri()).files() == ["x/y"]
+
+
+def test_an_adopted_file_is_moved_and_named_by_its_content(tmp_path: Path) -> None:
+    zone, file = Zone((tmp_path / "zone").as_uri()), tmp_path / "staged"
+    payloads = []
+    for _ in range(2):  # the second one is there already
+        file.write_bytes(b"content")
+        payloads.append(zone.adopt("things", file, hashlib.sha256(b"content").hexdigest(), ".bin"))
+        assert not file.exists()
+    assert payloads[0] == payloads[1] == zone.put("things", b"content", ".bin")
+    assert zone.read(payloads[0].path) == b"content"

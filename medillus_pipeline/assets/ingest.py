@@ -52,23 +52,33 @@ RESIDUAL = "residual_identifiers"
 def deidentified_instances(
     context: dg.AssetExecutionContext, store: StoreResource, compute: ComputeResource
 ) -> Iterator[dg.AssetCheckResult | dg.MaterializeResult]:
-    """De-identified DICOM instances of a delivery: PS3.15 Basic Profile with modified dates, keyed pseudonyms, private
-    elements removed, every file of the delivery accounted for in the vault's ledger.
+    """De-identified DICOM instances of a delivery: PS3.15 Basic Profile with the options of the installation (modified
+    dates by default), keyed pseudonyms, every file of the delivery accounted for in the vault's ledger.
     """
     from medillus_pipeline.dicom.ingest import ingest_delivery
+    from medillus_pipeline.dicom.options import Option
     from medillus_pipeline.dicom.outcomes import WHAT_TO_DO
+    from medillus_pipeline.dicom.policy_file import policy_summary
+    from medillus_pipeline.dicom.reidentification import entries_of
 
     key = context.partition_key
     with failing_clearly(restricted=True):
         pseudonymiser = store.pseudonymiser()
+        policy = store.policy()
+        originals = store.reidentification_tables()
         ingested = ingest_delivery(
             store.landing,
             landings.folder_of(store.vault, "images", key),
             store.clean,
             pseudonymiser,
+            policy=policy,
+            originals=originals is not None,
             workers=compute.workers,
             progress=progress_to(context, "files de-identified"),
         )
+        if originals is not None:
+            moved = Option.RETAIN_MODIFIED_DATES in policy.options
+            originals.publish(f"images.{key}", entries_of(ingested.originals, pseudonymiser, dates_moved=moved))
         TableStore(store.vault).publish(LEDGER, f"images.{key}", LEDGER.to_arrow(ingested.ledger))
         table = INSTANCES.to_arrow(ingested.instances)
     hits = Counter({hit["attribute"]: hit["count"] for hit in ingested.residual_hits})
@@ -102,6 +112,7 @@ def deidentified_instances(
             "annotation_objects": len(ingested.annotation_objects),
             "files": counts_table(ingested.counts, advice=WHAT_TO_DO),
             "bytes": sum(table["bytes"].to_pylist()),
+            "deidentification": policy_summary(policy),
         },
     )
 

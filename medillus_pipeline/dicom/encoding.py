@@ -48,9 +48,19 @@ class Encoder:
         body = b"".join(self._implicit(0xFFFE, 0xE000, len(item)) + item for item in items)
         return self.header(tag, "SQ", len(body)) + body
 
-    def fragments(self, tag: int, value: bytes) -> bytes:
-        """Encapsulated pixel data from its items (PS3.5 A.4), closed by the delimiter."""
-        return self.header(tag, "OB", UNDEFINED) + value + self._implicit(0xFFFE, 0xE0DD, 0)
+    def fragments(self, tag: int, value: bytes | memoryview, frames: int) -> tuple[bytes | memoryview, ...]:
+        """Encapsulated pixel data from its items (PS3.5 A.4), closed by the delimiter, in parts. A Basic Offset Table
+        that cannot be one of so many frames is emptied.
+        """
+        (size,) = struct.unpack_from("<L", value, 4)
+        offsets = struct.unpack_from(f"<{size // 4}L", value, 8)
+        sound = size == 0 or (size == 4 * frames and offsets[0] == 0 and list(offsets) == sorted(set(offsets)))
+        table = value[: 8 + size] if sound and (not offsets or offsets[-1] < len(value)) else _EMPTY_TABLE
+        return self.header(tag, "OB", UNDEFINED), table, value[8 + size :], _SEQUENCE_DELIMITER
+
+
+_EMPTY_TABLE = struct.pack("<HHL", 0xFFFE, 0xE000, 0)
+_SEQUENCE_DELIMITER = struct.pack("<HHL", 0xFFFE, 0xE0DD, 0)
 
 
 def file_meta(sop_class_uid: str, sop_instance_uid: str, transfer_syntax_uid: str) -> bytes:

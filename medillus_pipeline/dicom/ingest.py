@@ -6,29 +6,38 @@ identifiers of one file that stand in another file of the same patient. Only wha
 zone. Bytes stay in the workers; rows and short values come back.
 """
 
-import hashlib
 import multiprocessing
-import tempfile
+import sys
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Executor, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
-from pydicom.uid import UID
-
 from medillus_pipeline.dicom import residual
-from medillus_pipeline.dicom.deidentify import deidentify
-from medillus_pipeline.dicom.outcomes import Outcome, Quarantine, Reason
+from medillus_pipeline.dicom.examination import Examined, Task, decoded_sha256, examine, prepare, publish, remove_faces
+from medillus_pipeline.dicom.face import Face
+from medillus_pipeline.dicom.options import Option
+from medillus_pipeline.dicom.outcomes import Outcome, Reason
+from medillus_pipeline.dicom.policy import Policy, ready
 from medillus_pipeline.dicom.pseudonyms import Pseudonymiser
-from medillus_pipeline.dicom.reading import SourceFile, Unit, list_units, parse, read_unit, silenced
-from medillus_pipeline.errors import MedillusError, StoreError, TransientError
+from medillus_pipeline.dicom.reading import Unit, list_units
+from medillus_pipeline.dicom.reidentification import Kind, Original
+from medillus_pipeline.dicom.staging import beside, staging
+from medillus_pipeline.errors import TransientError
 from medillus_pipeline.tables import storable
-from medillus_pipeline.zones import Payload, Zone
+from medillus_pipeline.zones import Zone
 
+_MAY_SHOW_FACE = (str(Face.POSSIBLE), str(Face.UNKNOWN))
+_ORIGINALS: dict[Kind, str] = {
+    "patient": "patient",
+    "study": "study_instance_uid",
+    "series": "series_instance_uid",
+    "instance": "sop_instance_uid",
+}
 Progress = Callable[[int, int], None]
 
 
@@ -47,6 +56,7 @@ class Ingested:
     counts: dict[str, int] = field(default_factory=dict)
     annotation_objects: list[tuple[str, bytes]] = field(default_factory=list, repr=False)
     residual_hits: list[dict[str, Any]] = field(default_factory=list)
+    originals: list[Original] = field(default_factory=list, repr=False)
 
     def nothing_published(self) -> str | None:
         """One sentence on what to do where no instance was published; None where some were."""
@@ -61,69 +71,40 @@ class Ingested:
         )
 
 
-@dataclass
-class _Examined:
-    """What a worker says about one file. Identified; stays on the restricted side."""
-
-    source: str
-    member: str
-    sha256: str
-    size: int
-    reason: Reason
-    row: dict[str, Any] | None = None
-    staged: str = ""
-    identifiers: list[residual.Identifier] = field(default_factory=list)
-    kept: list[residual.Kept] = field(default_factory=list)
-    hits: list[str] = field(default_factory=list)
-    original: bytes = b""
-
-
-@dataclass(frozen=True)
-class _Task:
-    """What every worker needs."""
-
-    landing: Zone
-    clean: Zone
-    pseudonymiser: Pseudonymiser
-    scratch: Path
-    root: str
-
-
 def ingest_delivery(
     landing: Zone,
     folder: str,
     clean: Zone,
     pseudonymiser: Pseudonymiser,
     *,
+    policy: Policy | None = None,
     workers: int = 1,
     progress: Progress | None = None,
     scratch: Path | None = None,
+    originals: bool = False,
 ) -> Ingested:
     """De-identify the delivery `images/<folder>` of the landing zone into payloads under `instances/` of the clean one.
 
-    `scratch` is where de-identified files wait until the delivery is known (a temporary folder by default; it needs
-    room for the delivery). `progress` is called with (done, total), two steps for each file. Raises StoreError when a
-    zone cannot be used; a single bad file never raises.
+    `scratch` is where de-identified files wait until the delivery is known (by default a temporary folder beside the
+    clean zone; it needs room for the delivery). `progress` is called with (done, total), two steps for each file. With
+    `originals` the result says what every pseudonym stands for. Raises StoreError when a zone cannot be used and
+    ConfigurationError when the policy needs a program that is missing; a single bad file never raises.
     """
+    chosen = policy or Policy()
+    ready(chosen)
     units = list_units(landing, folder)
     total = 2 * sum(unit.files for unit in units)
-    with tempfile.TemporaryDirectory(prefix="medillus-", dir=scratch) as staging:
-        task = _Task(landing, clean, pseudonymiser, Path(staging), f"images/{folder}")
+    with staging(scratch or beside(clean)) as staged_in:
+        task = Task(landing, clean, pseudonymiser, chosen, staged_in, f"images/{folder}", originals)
         with _pool(workers, task) as mapped:
-            examined: list[_Examined] = []
-            done = 0
-            for unit, batch in zip(units, mapped(_examine, units), strict=True):
-                examined += batch
-                done += unit.files
-                if progress is not None:
-                    progress(done, total)
-            examined.sort(key=lambda file: (file.source, file.member))
+            examined = _examined(units, mapped, lambda done: progress(done, total) if progress is not None else None)
             _resolve_instances(examined, task)
             hits = _resolve_residuals(examined)
+            if Option.CLEAN_VISUAL_FEATURES in chosen.options:
+                _remove_faces(examined, mapped)
             published = [file for file in examined if file.reason is Reason.NONE]
-            for done, (file, payload) in enumerate(
-                zip(published, mapped(_publish, [file.staged for file in published]), strict=True), start=1
-            ):
+            staged = [(file.staged, file.staged_sha256) for file in published]
+            for done, (file, payload) in enumerate(zip(published, mapped(publish, staged), strict=True), start=1):
                 assert file.row is not None
                 file.row.update(path=payload.path, sha256=payload.sha256, bytes=payload.bytes)
                 if progress is not None:
@@ -133,7 +114,44 @@ def ingest_delivery(
     return _collect(examined, published, hits)
 
 
-def _collect(examined: list[_Examined], published: list[_Examined], hits: Counter[str]) -> Ingested:
+def _examined(
+    units: list[Unit], mapped: Callable[[Any, Any], Iterable[Any]], done_with: Callable[[int], None]
+) -> list[Examined]:
+    """All files of the delivery by name. Values that many files share are held once."""
+    shared: dict[Any, Any] = {}
+    examined: list[Examined] = []
+    done = 0
+    for unit, batch in zip(units, mapped(examine, units), strict=True):
+        for file in batch:
+            file.kept = tuple([shared.setdefault(value, value) for value in file.kept])
+            file.identifiers = tuple([shared.setdefault(value, value) for value in file.identifiers])
+            if file.row is not None:
+                file.row = {sys.intern(name): shared.setdefault(value, value) for name, value in file.row.items()}
+        examined += batch
+        done += unit.files
+        done_with(done)
+    examined.sort(key=lambda file: (file.source, file.member))
+    return examined
+
+
+def _remove_faces(examined: list[Examined], mapped: Callable[[Any, Any], Iterable[Any]]) -> None:
+    """Deface every series of CT or MR that may show a face; leave out what could not be defaced."""
+    series: dict[str, list[Examined]] = defaultdict(list)
+    for file in examined:
+        if file.reason is Reason.NONE and file.row is not None and file.row["face"] in _MAY_SHOW_FACE:
+            series[file.row["series_instance_uid"]].append(file)
+    groups = list(series.values())
+    names = [tuple(file.staged for file in files) for files in groups]
+    for files, results in zip(groups, mapped(remove_faces, names), strict=True):
+        for file, result in zip(files, results, strict=True):
+            assert file.row is not None
+            file.reason = result.reason
+            if result.reason is Reason.NONE:
+                file.staged_sha256 = result.sha256
+                file.row = file.row | result.changes
+
+
+def _collect(examined: list[Examined], published: list[Examined], hits: Counter[str]) -> Ingested:
     counts: Counter[str] = Counter()
     ledger, annotations = [], []
     for file in examined:
@@ -157,26 +175,39 @@ def _collect(examined: list[_Examined], published: list[_Examined], hits: Counte
         ledger=ledger,
         counts=dict(sorted(counts.items())),
         annotation_objects=sorted(set(annotations)),
+        originals=_originals(published),
         residual_hits=[{"attribute": keyword, "count": count} for keyword, count in sorted(hits.items())],
     )
 
 
-def _resolve_instances(examined: list[_Examined], task: _Task) -> None:
+def _originals(published: list[Examined]) -> list[Original]:
+    """Whose the published instances are; identifiers that the source did not give stand behind nothing."""
+    found: set[Original] = set()
+    for file in published:
+        if file.row is None:
+            continue
+        for kind, column in _ORIGINALS.items():
+            if file.identity.get(kind):
+                found.add(Original(kind, file.row[column], file.identity[kind]))
+    return sorted(found, key=lambda item: (item.kind, item.pseudonym, item.original))
+
+
+def _resolve_instances(examined: list[Examined], task: Task) -> None:
     """Same SOP Instance UID: the first one is published where all pixels agree, none where they do not.
 
     Files whose encoded pixels differ are decoded, so one slice in two lossless syntaxes is no conflict. A copy that
     cannot be decoded cannot be compared: it is in conflict by itself, and costs the others nothing.
     """
-    by_uid: dict[str, list[_Examined]] = defaultdict(list)
+    by_uid: dict[str, list[Examined]] = defaultdict(list)
     for file in examined:
         if file.reason is Reason.NONE and file.row is not None:
             by_uid[file.row["sop_instance_uid"]].append(file)
     for files in by_uid.values():
         if len(files) == 1:
             continue
-        pixels = [file.row["pixel_sha256"] for file in files if file.row]
+        pixels = [file.row["pixel_hash"] for file in files if file.row]
         if len(set(pixels)) > 1:
-            pixels = [_decoded_sha256(task.scratch / file.staged) for file in files]
+            pixels = [decoded_sha256(task.scratch / file.staged) for file in files]
         comparable = [file for file, value in zip(files, pixels, strict=True) if value is not None]
         agree = len({value for value in pixels if value is not None}) == 1
         for file in files:
@@ -186,21 +217,10 @@ def _resolve_instances(examined: list[_Examined], task: _Task) -> None:
                 file.reason = Reason.SAME_PIXELS
 
 
-def _decoded_sha256(path: Path) -> str | None:
-    """SHA-256 of the decoded pixels, None where they cannot be decoded."""
-    try:
-        with silenced():
-            array = parse(path.read_bytes()).pixel_array
-    except Exception:  # noqa: BLE001 - whatever a decoder raises: the files then count as different
-        return None
-    values = array.astype(array.dtype.newbyteorder("<"))
-    return hashlib.sha256(repr((values.shape, values.dtype.str)).encode() + values.tobytes()).hexdigest()
-
-
-def _resolve_residuals(examined: list[_Examined]) -> Counter[str]:
+def _resolve_residuals(examined: list[Examined]) -> Counter[str]:
     """Search each patient's kept values for identifiers of all of that patient's files; quarantine what holds one."""
     hits: Counter[str] = Counter(keyword for file in examined for keyword in file.hits)
-    by_patient: dict[str, list[_Examined]] = defaultdict(list)
+    by_patient: dict[str, list[Examined]] = defaultdict(list)
     for file in examined:
         if file.row is not None:
             by_patient[file.row["patient"]].append(file)
@@ -217,14 +237,14 @@ def _resolve_residuals(examined: list[_Examined]) -> Counter[str]:
 
 
 @contextmanager
-def _pool(workers: int, task: _Task) -> Iterator[Callable[[Callable[[Any], Any], Sequence[Any]], Iterable[Any]]]:
+def _pool(workers: int, task: Task) -> Iterator[Callable[[Callable[[Any], Any], Sequence[Any]], Iterable[Any]]]:
     """An ordered map over spawned processes, or over this one where one worker is asked for."""
     if workers <= 1:
-        _prepare(task)
+        prepare(task)
         yield map
         return
     context = multiprocessing.get_context("spawn")
-    executor: Executor = ProcessPoolExecutor(workers, mp_context=context, initializer=_prepare, initargs=(task,))
+    executor: Executor = ProcessPoolExecutor(workers, mp_context=context, initializer=prepare, initargs=(task,))
     try:
         yield lambda function, items: executor.map(function, items, chunksize=max(1, min(16, len(items) // workers)))
     except BrokenProcessPool as error:
@@ -234,80 +254,3 @@ def _pool(workers: int, task: _Task) -> Iterator[Callable[[Callable[[Any], Any],
         ) from error
     finally:
         executor.shutdown(cancel_futures=True)
-
-
-_task: _Task | None = None
-
-
-def _prepare(task: _Task) -> None:
-    global _task
-    _task = task
-
-
-def _current() -> _Task:
-    if _task is None:
-        raise RuntimeError("the worker was not prepared")
-    return _task
-
-
-def _examine(unit: Unit) -> list[_Examined]:
-    """Read, de-identify, search and stage the files of a unit. Exceptions never carry what a file says."""
-    task = _current()
-    try:
-        return [_examine_file(file, task) for file in read_unit(task.landing, unit)]
-    except MedillusError:
-        raise
-    except OSError as error:
-        kind = type(error).__name__
-    raise StoreError(f"reading the landing zone or writing the scratch folder failed ({kind}): check space and access")
-
-
-def _examine_file(file: SourceFile, task: _Task) -> _Examined:
-    examined = _Examined(file.source, file.member, file.sha256, file.size, file.problem)
-    if file.problem is not Reason.NONE:
-        return examined
-    try:
-        result = deidentify(file.data, task.pseudonymiser, location=_location(file, task.root))
-    except Quarantine as quarantine:
-        examined.reason = quarantine.reason
-        if quarantine.reason.outcome is Outcome.ANNOTATION:
-            examined.original = file.data
-        return examined
-    except Exception:  # noqa: BLE001 - a defect of ours: the file stays out, and no traceback quotes it
-        examined.reason = Reason.UNEXPECTED_ERROR
-        return examined
-    cells = [str(value) for value in result.row.values()]
-    hits = residual.search(result.header, result.elements, cells, result.identifiers)
-    hits += residual.unchanged(result.replaced)
-    hits += residual.dates_in_text(result.replaced, result.kept)
-    if UID(result.row["transfer_syntax_uid"]).is_compressed:
-        hits += residual.search_compressed(result.data[len(result.header) :], result.identifiers)
-    examined.row = result.row
-    examined.identifiers = result.identifiers
-    examined.kept = list(dict.fromkeys(result.kept))
-    if hits:
-        examined.reason = Reason.RESIDUAL_IDENTIFIER
-        examined.hits = sorted(hits)
-        return examined
-    examined.staged = hashlib.sha256(f"{file.source}\x00{file.member}".encode(errors="surrogatepass")).hexdigest()
-    (task.scratch / examined.staged).write_bytes(result.data)
-    return examined
-
-
-def _location(file: SourceFile, root: str) -> str:
-    """The folder of a file: its delivery and the path in it, or the archive and the path in that.
-
-    Files without ids are told apart by it, so two deliveries with files at the top are not one patient.
-    """
-    source = PurePosixPath(file.source).relative_to(PurePosixPath(root).parent)
-    if not file.member:
-        return source.parent.as_posix()
-    return f"{source}!{PurePosixPath(file.member.replace(chr(92), '/')).parent}"
-
-
-def _publish(staged: str) -> Payload:
-    task = _current()
-    path = task.scratch / staged
-    payload = task.clean.put("instances", path.read_bytes(), ".dcm")
-    path.unlink()
-    return payload

@@ -45,6 +45,11 @@ class Reason(StrEnum):
     PHOTOGRAPH_OR_VIDEO = "photograph_or_video"
     DERIVED_CT = "derived_ct"
     CT_LOCALIZER = "ct_localizer"
+    STRUCTURED_REPORT = "structured_report"
+    ENCAPSULATED_DOCUMENT = "encapsulated_document"
+    UNDECODABLE_PIXELS = "undecodable_pixels"
+    """The pixels had to be cleaned, and cannot be decoded."""
+    FACE_NOT_REMOVED = "face_not_removed"
     RESIDUAL_IDENTIFIER = "residual_identifier"
     ARCHIVE_UNREADABLE = "archive_unreadable"
     ARCHIVE_ENCRYPTED = "archive_encrypted"
@@ -88,6 +93,12 @@ _MEANINGS: dict[Outcome | Reason, str] = {
     Reason.DERIVED_CT: "a derived CT may show text in its pixels; export the original slices",
     Reason.CT_LOCALIZER: "a CT localizer often has names and plans drawn into its pixels; only one flagged as free of "
     "text is let through",
+    Reason.STRUCTURED_REPORT: "a report is published only where the option clean-structured-content is chosen",
+    Reason.ENCAPSULATED_DOCUMENT: "a document (PDF, CDA) is published only where `documents` is chosen, and then "
+    "without its content",
+    Reason.UNDECODABLE_PIXELS: "its pixels had to be searched for text or a face, and cannot be decoded; export it "
+    "uncompressed",
+    Reason.FACE_NOT_REMOVED: "it may show a face that could not be removed; export the series as parallel slices",
     Reason.RESIDUAL_IDENTIFIER: "an identifying value would have stayed in it; the check residual_identifiers names "
     "the attribute",
     Reason.ARCHIVE_UNREADABLE: "the archive is damaged or of an unknown kind; send the files without it",

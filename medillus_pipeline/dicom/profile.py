@@ -8,42 +8,25 @@ the table does not list. How an action is carried out on bytes is not here: see 
 import csv
 from collections.abc import Iterable
 from dataclasses import dataclass
-from enum import Enum, StrEnum
+from enum import StrEnum
 from functools import cache
 from importlib import resources
 
-from pydicom.datadict import get_entry, keyword_for_tag, tag_for_keyword
+from pydicom.datadict import get_entry
 from pydicom.tag import Tag
 
+from medillus_pipeline.dicom.attribute_types import action_for, type_of
+from medillus_pipeline.dicom.options import BASIC_PROFILE_CODE, DEFAULT_OPTIONS, Option
+from medillus_pipeline.dicom.outside_table import (
+    BULK_DATA,
+    CODED_TEXT,
+    NEWER_ATTRIBUTES,
+    SEQUENCES_REMOVED,
+    TEXT_KEPT_EMPTY,
+    TEXT_REPLACED,
+)
+
 EDITION = "2026d"
-
-
-class Option(Enum):
-    """The options of PS3.15 E.3: column of the table, then code value and meaning in CID 7050."""
-
-    CLEAN_GRAPHICS = ("graphics", "113103", "Clean Graphics Option")
-    CLEAN_STRUCTURED_CONTENT = ("structured", "113104", "Clean Structured Content Option")
-    CLEAN_DESCRIPTORS = ("descriptors", "113105", "Clean Descriptors Option")
-    RETAIN_FULL_DATES = ("full_dates", "113106", "Retain Longitudinal Temporal Information Full Dates Option")
-    RETAIN_MODIFIED_DATES = (
-        "modified_dates",
-        "113107",
-        "Retain Longitudinal Temporal Information Modified Dates Option",
-    )
-    RETAIN_PATIENT_CHARACTERISTICS = ("patient", "113108", "Retain Patient Characteristics Option")
-    RETAIN_DEVICE_IDENTITY = ("device", "113109", "Retain Device Identity Option")
-    RETAIN_UIDS = ("uids", "113110", "Retain UIDs Option")
-    RETAIN_SAFE_PRIVATE = ("private", "113111", "Retain Safe Private Option")
-    RETAIN_INSTITUTION_IDENTITY = ("institution", "113112", "Retain Institution Identity Option")
-
-    @property
-    def column(self) -> str:
-        """Column of `ps3_15_table.csv`."""
-        return self.value[0]
-
-
-BASIC_PROFILE_CODE = ("113100", "Basic Application Confidentiality Profile")
-DEFAULT_OPTIONS = frozenset({Option.RETAIN_MODIFIED_DATES})
 
 
 class Action(StrEnum):
@@ -53,6 +36,10 @@ class Action(StrEnum):
     """Taken over; a sequence is entered (K, and attributes outside the table)."""
     REMOVE = "remove"
     """(X)"""
+    CLEAN = "clean"
+    """Text cut down to allowed terms; where nothing is left, the attribute goes by `fallback` (C)."""
+    GRAPHICS = "graphics"
+    """An overlay's bitmap without the text that is found in it (C)."""
     EMPTY = "empty"
     """Zero length (Z)."""
     DUMMY = "dummy"
@@ -89,7 +76,9 @@ class Row:
 
 @dataclass(frozen=True)
 class Rule:
-    """The resolved treatment of one attribute. `vrs` are those that the dictionary allows, `vr` the first of them."""
+    """The resolved treatment of one attribute. `vrs` are those that the dictionary allows, `vr` the first of them,
+    `most` the greatest number of values (0: any). `retained`: an option keeps what the Basic Profile would not.
+    """
 
     keyword: str
     vr: str
@@ -97,6 +86,13 @@ class Rule:
     action: Action
     fallback: Action
     sensitivity: Sensitivity
+    most: int = 0
+    retained: bool = False
+
+    @property
+    def by_neighbours(self) -> bool:
+        """Whether other elements of the data set must say if this one may stay."""
+        return self.action is Action.GRAPHICS or (self.action is Action.KEEP and not _BINARY.isdisjoint(self.vrs))
 
 
 @cache
@@ -105,155 +101,179 @@ def table() -> tuple[Row, ...]:
     text = (resources.files("medillus_pipeline.dicom") / "ps3_15_table.csv").read_text(encoding="ascii")
     rows = []
     for line in csv.DictReader(text.splitlines()):
-        codes = {option.column: line[option.column] for option in Option if line[option.column]}
+        codes = {option.column: line[option.column] for option in Option if option.column and line[option.column]}
         rows.append(Row(line["tag"], line["name"], line["basic"], codes))
     return tuple(rows)
 
 
-def _tags(*keywords: str) -> frozenset[int]:
-    found = [tag_for_keyword(keyword) for keyword in keywords]
-    return frozenset(tag for tag in found if tag is not None)
-
-
-SEQUENCES_KEPT_EMPTY = _tags("AcquisitionContextSequence")
-"""Compound-coded sequences of Type 2 in their IOD; the other ones are Type 3 and removed."""
-
-CODED_TEXT = _tags(
-    *("CodeValue", "LongCodeValue", "CodeMeaning", "CodingSchemeDesignator", "CodingSchemeVersion"),
-    *("Manufacturer", "ManufacturerModelName", "SoftwareVersions", "DetectorManufacturerName"),
-    *("DetectorManufacturerModelName", "SecondaryCaptureDeviceManufacturer"),
-    *("SecondaryCaptureDeviceManufacturerModelName", "ReceiveCoilManufacturerName", "TransmitCoilManufacturerName"),
-    *("ConvolutionKernel", "FilterType", "ImageFilter", "CollimatorGridName", "SequenceName", "PulseSequenceName"),
-    *("ImagedNucleus", "ReceiveCoilName", "TransmitCoilName", "MultiCoilElementName", "RescaleType", "ModalityLUTType"),
-    *("ContrastBolusRoute", "Radionuclide", "Radiopharmaceutical", "RadiopharmaceuticalRoute", "StackID"),
-    *("AttenuationCorrectionMethod", "ReconstructionMethod", "ScatterCorrectionMethod", "DetectorLinesOfResponseUsed"),
-    *("AlgorithmName", "AlgorithmVersion", "SegmentLabel", "SegmentAlgorithmName", "DimensionDescriptionLabel"),
-)
-"""Text attributes outside the table that are kept: codes, makes and technique. All other text outside it is removed."""
-
-CODED_KEYWORDS = frozenset(keyword_for_tag(tag) for tag in CODED_TEXT)
-
-CODE_TEXT = _tags("CodeValue", "LongCodeValue", "CodeMeaning")
-_SCHEMES = """
-DCM SCT SRT SNM3 99SDM LN UCUM FMA RADLEX RADELEMENT NCIT NCIt UMLS ICD10 ICD10CM I10 I10C I10P I9 I9C ICDO3
-ISO3166_1 RFC5646 MDC UBERON ACR BARI CPT4 C4
-"""
-CODING_SCHEMES = frozenset(_SCHEMES.split())
-"""Designators (PS3.16 chapter 8) of published schemes. In codes of any other scheme the text is a site's own: the
-value and the meaning get a dummy."""
-
-TEXT_KEPT_EMPTY = _tags("PositionReferenceIndicator")
-"""Text outside the table that is Type 2 in the image IODs."""
-
-TEXT_REPLACED = _tags("LUTLabel", "LUTExplanation")
-"""Text outside the table that is Type 1 in Real World Value Mapping (PS3.3 C.7.6.16.2.11)."""
-
-BULK_DATA = _tags(
-    *("PixelData", "FloatPixelData", "DoubleFloatPixelData", "ExtendedOffsetTable", "ExtendedOffsetTableLengths"),
-    *("RedPaletteColorLookupTableData", "GreenPaletteColorLookupTableData", "BluePaletteColorLookupTableData"),
-    *("AlphaPaletteColorLookupTableData", "SegmentedRedPaletteColorLookupTableData"),
-    *("SegmentedGreenPaletteColorLookupTableData", "SegmentedBluePaletteColorLookupTableData"),
-    *("SegmentedAlphaPaletteColorLookupTableData", "LUTData", "ICCProfile"),
-)
-"""Binary attributes outside the table that are kept, since pixels cannot be shown without them."""
-
 _TEXT = frozenset(["AE", "LO", "LT", "PN", "SH", "ST", "UC", "UR", "UT"])
 _BINARY = frozenset(["OB", "OD", "OF", "OL", "OV", "OW", "UN"])
-_DATES = frozenset(["DA", "DT"])
+_CLEANABLE = _TEXT - {"PN", "UR"} | {"CS"}
+_TEMPORAL = frozenset(["DA", "DT", "TM"])
 _NOT_SEARCHED = frozenset(["CS", "DA", "DT", "TM", "AS", "DS", "IS", "SQ"])
-_PATIENT_TAGS = _tags("PatientName", "PatientID")
-_ACCESSION_TAGS = _tags("AccessionNumber")
+_PATIENT_TAGS = frozenset([0x00100010, 0x00100020])
+_ACCESSION = 0x00080050
+_TIMEZONE = 0x00080201
+_TEXT_VALUE = 0x0040A160
 _OUTSIDE = Rule("", "UN", ("UN",), Action.REMOVE, Action.REMOVE, Sensitivity.NONE)
+_OVERLAY_NUMBERS = frozenset([0x0010, 0x0011, 0x0015, 0x0040, 0x0050, 0x0051, 0x0100, 0x0102])
+_MAXIMUM_PLACES = 4096
+
+
+class Rules(dict[int, Rule]):
+    """Tag → treatment, in one kind of object and at one place in it; resolved at first use and remembered."""
+
+    def __init__(self, profile: "Profile", sop_class_uid: str, path: tuple[str, ...]) -> None:
+        super().__init__()
+        self._profile, self._sop_class_uid, self._path = profile, sop_class_uid, path
+
+    def __missing__(self, tag: int) -> Rule:
+        found = self[tag] = self._profile.resolved(tag, self._sop_class_uid, self._path)
+        return found
 
 
 class Profile:
-    """The Basic Profile with a set of options. Rules are resolved at first use and remembered."""
+    """The Basic Profile with a set of options.
+
+    Where several codes apply to one attribute: a date moves rather than stays wherever Modified Dates is chosen, also
+    in what Retain Device Identity keeps, since a calibration date that stayed would give away how far the others moved;
+    otherwise K goes before C, and C before the Basic Profile. Raises ValueError for both options on dates at once.
+    """
 
     def __init__(self, options: Iterable[Option] = DEFAULT_OPTIONS) -> None:
         self.options = frozenset(options)
-        self._rows = {int(row.tag, 16): row for row in table() if row.tag.isalnum() and _is_hex(row.tag)}
-        self._rules: dict[int, Rule] = {}
+        if {Option.RETAIN_FULL_DATES, Option.RETAIN_MODIFIED_DATES} <= self.options:
+            raise ValueError("dates are kept or moved, not both: choose retain-full-dates or retain-dates")
+        self._columns = frozenset(option.column for option in self.options if option.column)
+        self._rows = {int(row.tag, 16): row for row in table() if _is_hex(row.tag)}
+        self._places: dict[tuple[str, tuple[str, ...]], Rules] = {}
 
     @property
     def codes(self) -> list[tuple[str, str]]:
         """Code value and meaning (CID 7050) of the profile and its options."""
-        return [BASIC_PROFILE_CODE, *sorted((option.value[1], option.value[2]) for option in self.options)]
+        return [BASIC_PROFILE_CODE, *sorted(option.code for option in self.options)]
 
-    def rule(self, tag: int) -> Rule:
-        """The treatment of the attribute with this tag (group << 16 | element)."""
-        found = self._rules.get(tag)
+    @property
+    def temporal_information(self) -> str:
+        """Longitudinal Temporal Information Modified (PS3.3 C.12.1): what became of dates."""
+        if Option.RETAIN_FULL_DATES in self.options:
+            return "UNMODIFIED"
+        return "MODIFIED" if Option.RETAIN_MODIFIED_DATES in self.options else "REMOVED"
+
+    def rules(self, sop_class_uid: str = "", path: tuple[str, ...] = ()) -> Rules:
+        """The treatments in an object of this class, within the sequences of these keywords, outermost first."""
+        found = self._places.get((sop_class_uid, path))
         if found is None:
-            found = self._rules[tag] = self._resolve(tag)
+            if len(self._places) >= _MAXIMUM_PLACES:
+                self._places.clear()
+            found = self._places[sop_class_uid, path] = Rules(self, sop_class_uid, path)
         return found
 
-    def _resolve(self, tag: int) -> Rule:
+    def rule(self, tag: int, sop_class_uid: str = "", path: tuple[str, ...] = ()) -> Rule:
+        """The treatment of the attribute with this tag (group << 16 | element)."""
+        return self.rules(sop_class_uid, path)[tag]
+
+    def resolved(self, tag: int, sop_class_uid: str, path: tuple[str, ...]) -> Rule:
+        """The treatment of an attribute, worked out anew."""
         group, element = tag >> 16, tag & 0xFFFF
-        repeating = 0x5000 <= group <= 0x50FF or 0x6000 <= group <= 0x60FF
-        if group % 2 or group < 0x0008 or group > 0xFFF0 or element == 0 or repeating:
+        if 0x6000 <= group <= 0x60FF and group % 2 == 0:
+            return self._overlay(tag)
+        if group % 2 or group < 0x0008 or group > 0xFFF0 or element == 0 or 0x5000 <= group <= 0x50FF:
             return _OUTSIDE
         try:
-            vr, _, _, _, keyword = get_entry(Tag(tag))
+            vr, multiplicity, _, _, keyword = get_entry(Tag(tag))
         except KeyError:
-            return _OUTSIDE
+            multiplicity = "1-n"
+            vr, keyword = NEWER_ATTRIBUTES.get(tag, ("", ""))
+            if not vr:
+                return _OUTSIDE
+        last = multiplicity.rsplit("-", 1)[-1]
+        most = int(last) if last.isdigit() else 0
         vrs = tuple(vr.split(" or "))
         vr = vrs[0]
         row = self._rows.get(tag)
         if row is None:
-            action = self._outside_the_table(tag, vr)
-            return Rule(keyword, vr, vrs, action, Action.REMOVE, Sensitivity.NONE)
-        action, fallback = self._from_row(tag, vr, row)
-        return Rule(keyword, vr, vrs, action, fallback, _sensitivity(vr, row, action))
+            action, fallback = self._outside_the_table(tag, vr)
+            return Rule(keyword, vr, vrs, action, fallback, Sensitivity.NONE, most)
+        type_ = type_of(keyword, sop_class_uid, path) if "/" in row.basic else None
+        action, fallback = self._from_row(tag, vr, row, type_)
+        retained = action is Action.KEEP and fallback is not Action.KEEP
+        return Rule(keyword, vr, vrs, action, fallback, _sensitivity(vr, row, action), most, retained)
 
-    def _from_row(self, tag: int, vr: str, row: Row) -> tuple[Action, Action]:
+    def _from_row(self, tag: int, vr: str, row: Row, type_: str | None) -> tuple[Action, Action]:
         if tag in _PATIENT_TAGS:
             return Action.PATIENT, Action.PATIENT
-        if tag in _ACCESSION_TAGS:
+        if tag == _ACCESSION:
             return Action.ACCESSION, Action.EMPTY
-        basic = _basic(tag, vr, row.basic)
-        codes = {row.codes.get(option.column) for option in self.options}
-        if "K" in codes:
-            return Action.KEEP, basic
-        temporal = Option.RETAIN_MODIFIED_DATES
-        if temporal in self.options and row.codes.get(temporal.column) == "C" and vr in ("DA", "DT", "TM"):
+        basic = _basic(vr, row.basic, type_)
+        codes = {code for column, code in row.codes.items() if column in self._columns}
+        moved = Option.RETAIN_MODIFIED_DATES.column
+        if moved in self._columns and moved in row.codes and (vr in _TEMPORAL or tag == _TIMEZONE):
             # PS3.15 E.3.6: what no longer is a date cannot be shifted, and is removed or emptied, never invented.
             return Action.SHIFT, Action.EMPTY if "Z" in row.basic else Action.REMOVE
+        if "K" in codes:
+            return Action.KEEP, basic
+        if "C" in codes and vr == "SQ":
+            return Action.KEEP, basic
+        if "C" in codes and vr in _CLEANABLE:
+            return Action.CLEAN, basic
         return basic, basic
 
-    @staticmethod
-    def _outside_the_table(tag: int, vr: str) -> Action:
-        if vr in _TEXT:
-            if tag in TEXT_KEPT_EMPTY:
-                return Action.EMPTY
-            return Action.KEEP if tag in CODED_TEXT else Action.DUMMY if tag in TEXT_REPLACED else Action.REMOVE
-        if vr in _BINARY:
-            return Action.KEEP if tag in BULK_DATA else Action.REMOVE
-        if vr in _DATES:
-            return Action.SHIFT
-        return Action.UID if vr == "UI" else Action.KEEP
+    def _outside_the_table(self, tag: int, vr: str) -> tuple[Action, Action]:
+        if tag == _TEXT_VALUE and Option.CLEAN_STRUCTURED_CONTENT in self.options:
+            return Action.CLEAN, Action.DUMMY
+        if vr in _TEMPORAL:
+            kept = {"UNMODIFIED": Action.KEEP, "MODIFIED": Action.SHIFT}
+            return kept.get(self.temporal_information, Action.REMOVE), Action.REMOVE
+        return _outside_the_table(tag, vr), Action.REMOVE
+
+    def _overlay(self, tag: int) -> Rule:
+        """Repeating group 60xx: goes as a whole, unless Clean Graphics keeps its bitmap and what describes that."""
+        element = tag & 0xFFFF
+        if Option.CLEAN_GRAPHICS not in self.options:
+            return _OUTSIDE
+        if element == 0x3000:
+            return Rule("OverlayData", "OW", ("OB", "OW"), Action.GRAPHICS, Action.REMOVE, Sensitivity.NONE)
+        if element == 0x4000:
+            return Rule("OverlayComments", "LT", ("LT",), Action.CLEAN, Action.REMOVE, Sensitivity.DESCRIPTIVE)
+        if element not in _OVERLAY_NUMBERS:
+            return _OUTSIDE
+        vr, _, _, _, keyword = get_entry(Tag(tag))
+        return Rule(keyword, vr, (vr,), Action.KEEP, Action.REMOVE, Sensitivity.NONE)
 
 
 def _is_hex(text: str) -> bool:
     return len(text) == 8 and all(digit in "0123456789abcdef" for digit in text)
 
 
-def _basic(tag: int, vr: str, code: str) -> Action:
-    """One action for a code of the Basic Profile.
+def _outside_the_table(tag: int, vr: str) -> Action:
+    if vr in _TEXT:
+        if tag in TEXT_KEPT_EMPTY:
+            return Action.EMPTY
+        return Action.KEEP if tag in CODED_TEXT else Action.DUMMY if tag in TEXT_REPLACED else Action.REMOVE
+    if vr in _BINARY:
+        return Action.KEEP if tag in BULK_DATA else Action.REMOVE
+    if tag in SEQUENCES_REMOVED:
+        return Action.REMOVE
+    return Action.UID if vr == "UI" else Action.KEEP
 
-    A compound code leaves the choice to the attribute's Type in the IOD. The weakest form that is valid for every Type
-    that the code allows is taken: a dummy where Type 1 is possible, else zero length. Sequences with a compound code
-    are Type 3 in the image IODs (Type 2 where `SEQUENCES_KEPT_EMPTY` says so). `U*` enters the items.
+
+def _basic(vr: str, code: str, type_: str | None) -> Action:
+    """One action for a code of the Basic Profile; compound codes by the attribute's Type (see `attribute_types.py`).
+
+    A sequence whose Type is not known is removed where the code allows that. Where `U*` is offered it is taken, since
+    references between files are to resolve: the items are entered and their UIDs mapped.
     """
-    if code == "X/Z/U*":
-        return Action.KEEP
-    if "/" in code and vr == "SQ":
-        return Action.EMPTY if tag in SEQUENCES_KEPT_EMPTY else Action.REMOVE
-    last = code.rsplit("/", 1)[-1]
-    if last == "D" and vr == "UI":
+    if "/" in code:
+        unknown = vr == "SQ" and type_ is None and code.startswith("X/")
+        code = "U*" if code.endswith("U*") else "X" if unknown else action_for(code, type_)
+    if code == "D" and vr == "UI":
         return Action.UID
-    return {"X": Action.REMOVE, "Z": Action.EMPTY, "D": Action.DUMMY, "U": Action.UID}[last]
+    actions = {"X": Action.REMOVE, "Z": Action.EMPTY, "D": Action.DUMMY, "U": Action.UID, "U*": Action.KEEP}
+    return actions[code]
 
 
 def _sensitivity(vr: str, row: Row, action: Action) -> Sensitivity:
-    if action is Action.KEEP or (vr in _NOT_SEARCHED and vr != "SQ"):
+    if action in (Action.KEEP, Action.SHIFT) or (vr in _NOT_SEARCHED and vr != "SQ"):
         return Sensitivity.NONE
     return Sensitivity.DESCRIPTIVE if "descriptors" in row.codes else Sensitivity.IDENTIFYING

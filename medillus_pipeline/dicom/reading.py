@@ -21,6 +21,7 @@ from pathlib import PurePosixPath
 from pydicom import dcmread
 from pydicom.dataset import FileDataset
 
+from medillus_pipeline.dicom.encoded import EncodedDataSet, from_pydicom, scan
 from medillus_pipeline.dicom.outcomes import Quarantine, Reason
 from medillus_pipeline.errors import StoreError
 from medillus_pipeline.zones import Zone
@@ -229,6 +230,19 @@ def parse(data: bytes) -> FileDataset:
     if not marked and not any(tag in dataset for tag in telling):
         raise Quarantine(Reason.NOT_DICOM)
     return dataset
+
+
+def read_encoded(data: bytes) -> EncodedDataSet:
+    """The elements of a DICOM file as they are encoded. Raises Quarantine as `parse` does."""
+    found = scan(data)
+    if found is not None:
+        return found
+    with silenced():
+        dataset = parse(data)
+        try:
+            return from_pydicom(dataset)
+        except Exception:  # noqa: BLE001 - pydicom raises whatever the bytes make it stumble over, quoting them
+            raise Quarantine(Reason.UNREADABLE) from None
 
 
 def _starts_like_a_dataset(data: bytes) -> bool:

@@ -9,11 +9,19 @@ A finding names an attribute and a count, never the value.
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING, NamedTuple
 
-from medillus_pipeline.dicom.profile import CODED_KEYWORDS, Sensitivity
+from pydicom.datadict import get_entry
+from pydicom.uid import UID
+
+from medillus_pipeline.dicom.encoded import Elements, items_of, scan
+from medillus_pipeline.dicom.outside_table import CODED_KEYWORDS
+from medillus_pipeline.dicom.profile import Sensitivity
 from medillus_pipeline.dicom.values import DUMMY_TEXT
+
+if TYPE_CHECKING:
+    from medillus_pipeline.dicom.deidentify import Deidentified
 
 MINIMUM_LENGTH = 5
 MINIMUM_BYTES_BEYOND_ASCII = 4
@@ -27,34 +35,33 @@ _MAKES = ("ge medical systems", "philips medical systems", "siemens healthineers
 COMMON_WORDS = frozenset((*_COMMON_WORDS.split(), *_MAKES))
 """Words that identify nobody when they stand alone as a name or id, and that legitimate attributes hold."""
 
+_MEASURED = re.compile(r"(?:[+-]?(?:\d*\.\d*(?:[eE][+-]?\d+)?|\d{1,4})[ \\]*)+")
 _NUMERIC_TOKEN = re.compile(r"[0-9a-z.]+")
 _DATE = re.compile(rb"(\d{4})(\d{2})(\d{2})")
+_DATE_IN_TEXT = re.compile(r"(?<!\d)(\d{8}|\d{4}[-./]\d\d[-./]\d\d|\d\d[-./]\d\d[-./]\d{4})(?!\d)")
 _SPLIT_NAME = re.compile(r"[\^=\s,]+")
 
 
-@dataclass(frozen=True)
-class Identifier:
+class Identifier(NamedTuple):
     """A value of the source that must not survive, in lower case, and where it came from.
 
-    `encoded` is its form in the file's own character set where that is not ASCII.
+    `needles` are its forms in the encodings that it may have.
     """
 
     keyword: str
     text: str
     sensitivity: Sensitivity
-    encoded: bytes = b""
+    needles: tuple[bytes, ...]
 
 
-@dataclass(frozen=True)
-class Kept:
+class Kept(NamedTuple):
     """A text value that was taken over from the source, for searching across files of one patient."""
 
     keyword: str
     text: str
 
 
-@dataclass(frozen=True)
-class Replaced:
+class Replaced(NamedTuple):
     """A short value or date before and after, for the comparison element by element."""
 
     keyword: str
@@ -71,7 +78,8 @@ def identifiers_of(keyword: str, vr: str, text: str, sensitivity: Sensitivity, r
         candidates = [value] if vr != "PN" else [value, *_name_forms(value)]
         for candidate in dict.fromkeys(candidates):
             if is_searchable(candidate) and candidate not in COMMON_WORDS and candidate != DUMMY_TEXT.lower():
-                found.append(Identifier(keyword, candidate, sensitivity, encoded if candidate is value else b""))
+                needles = _forms(candidate, encoded if candidate is value else b"")
+                found.append(Identifier(keyword, candidate, sensitivity, needles))
     return found
 
 
@@ -89,39 +97,66 @@ def _name_forms(name: str) -> list[str]:
     return forms
 
 
-def search(
-    header: bytes,
-    elements: Sequence[tuple[str, str, bytes]],
-    cells: Iterable[str],
-    identifiers: Iterable[Identifier],
-) -> Counter[str]:
+def found_in(made: "Deidentified") -> Counter[str]:
+    """Everything that this module looks for in one file and its row: attribute keyword → number of values found."""
+    cells = [str(value) for value in made.row.values()]
+    hits = search(made.header, cells, made.identifiers)
+    hits += unchanged(made.replaced)
+    hits += dates_in_text(made.replaced, made.kept)
+    if made.row["pixel_hash"] and UID(made.row["transfer_syntax_uid"]).is_compressed:
+        hits += search_compressed(b"".join(made.pixels), made.identifiers)
+    return hits
+
+
+def search(header: bytes, cells: Iterable[str], identifiers: Iterable[Identifier]) -> Counter[str]:
     """Identifiers that stand in a new file or its row: attribute keyword → number of values found.
 
-    `header` is the file up to its pixel data; `elements` are (keyword, VR, value) of what was written there, which
-    tells where a value begins and ends. A descriptive value may equal a value of a coded element.
+    `header` is the file up to its pixel data, as sound as we write it. A descriptive value may equal a value of a coded
+    element. Only where an identifier's bytes occur at all is the header taken apart, to see where values begin and end.
     """
     lowered = header.lower()
     row = "\x00".join(cells).lower().encode()
-    values: bytes | None = None
-    free: bytes | None = None
+    text = lowered + b"\x00" + row
+    written: list[tuple[str, str, bytes]] | None = None
     hits: Counter[str] = Counter()
     for identifier in identifiers:
-        for needle in _forms(identifier):
-            if needle not in lowered and needle not in row:
+        for needle in identifier.needles:
+            if needle not in text:
                 continue
+            if written is None:
+                written = _written(header)
             if identifier.sensitivity is Sensitivity.DESCRIPTIVE:
-                if free is None:
-                    coded = CODED_KEYWORDS
-                    free = _joined(value for keyword, vr, value in elements if vr != "CS" and keyword not in coded)
+                coded = CODED_KEYWORDS
+                free = _joined(value for keyword, vr, value in written if vr != "CS" and keyword not in coded)
                 found = _stands_in(needle, free)
             else:
-                if values is None:
-                    values = _joined(value for _, _, value in elements) + b"\x00" + row
-                found = _stands_in(needle, values) or _stands_in(needle, lowered)
+                found = _stands_in(needle, _joined(value for _, _, value in written) + b"\x00" + row)
+                found = found or _stands_in(needle, lowered)
             if found:
                 hits[identifier.keyword] += 1
                 break
     return hits
+
+
+def _written(header: bytes) -> list[tuple[str, str, bytes]]:
+    """Keyword, VR and value of everything that stands in a file that we wrote."""
+    source = scan(header)
+    if source is None:
+        raise ValueError("a file of ours is not as the standard says")
+    return list(_flat(source.elements))
+
+
+def _flat(elements: Elements) -> Iterator[tuple[str, str, bytes]]:
+    for tag, element in elements.items():
+        try:
+            vr, _, _, _, keyword = get_entry(tag)
+        except KeyError:
+            vr, keyword = element.vr or "UN", ""
+        if vr == "SQ" or element.vr == "SQ":
+            for item in items_of(element):
+                yield from _flat(item)
+        else:
+            yield keyword, element.vr or vr, element.raw
 
 
 def search_kept(kept: Iterable[Kept], identifiers: Iterable[Identifier]) -> dict[Kept, set[str]]:
@@ -150,20 +185,30 @@ def search_kept(kept: Iterable[Kept], identifiers: Iterable[Identifier]) -> dict
     return hits
 
 
-def search_compressed(pixels: bytes, identifiers: Iterable[Identifier]) -> Counter[str]:
+def is_worth_comparing(value: Kept) -> bool:
+    """Whether a value that was taken over could be an identifier of another file: measured numbers, such as positions,
+    are not. (Within its own file every value is searched.)
+    """
+    return not _MEASURED.fullmatch(value.text)
+
+
+def search_compressed(pixels: bytes | memoryview, identifiers: Iterable[Identifier]) -> Counter[str]:
     """Identifiers that stand in compressed pixel data, whose formats have room for comments: keyword → number."""
-    lowered = pixels.lower()
+    lowered = bytes(pixels).lower()
     return Counter(
         identifier.keyword
         for identifier in identifiers
         if identifier.sensitivity is Sensitivity.IDENTIFYING
-        and any(len(form) >= MINIMUM_LENGTH and _stands_in(form, lowered) for form in _forms(identifier))
+        and any(len(form) >= MINIMUM_LENGTH and _stands_in(form, lowered) for form in identifier.needles)
     )
 
 
 def dates_in_text(replaced: Iterable[Replaced], kept: Iterable[Kept]) -> Counter[str]:
     """Dates that were replaced and stand, as people write them, in text that was taken over: keyword → number."""
-    texts = [value.text.encode() for value in kept]
+    text = "\x00".join([value.text for value in kept])
+    if not _DATE_IN_TEXT.search(text):
+        return Counter()
+    encoded = text.encode()
     hits: Counter[str] = Counter()
     for item in replaced:
         date = _DATE.match(item.before.strip(b" \x00"))
@@ -172,7 +217,7 @@ def dates_in_text(replaced: Iterable[Replaced], kept: Iterable[Kept]) -> Counter
         year, month, day = date.groups()
         forms = [year + month + day, *(mark.join((year, month, day)) for mark in (b"-", b".", b"/"))]
         forms += [mark.join((day, month, year)) for mark in (b"-", b".", b"/")]
-        if any(_stands_in(form, text) for form in forms for text in texts):
+        if any(_stands_in(form, encoded) for form in forms):
             hits[item.keyword] += 1
     return hits
 
@@ -184,14 +229,13 @@ def unchanged(replaced: Iterable[Replaced]) -> Counter[str]:
     return Counter(keyword for keyword, before, after in pairs if before and before == after)
 
 
-def _forms(identifier: Identifier) -> list[bytes]:
-    forms = [identifier.text.encode()]
-    if not identifier.text.isascii():
-        if identifier.encoded:
-            forms.append(identifier.encoded)
-        forms += [identifier.text.encode(codec, "ignore") for codec in ("latin-1", "gb18030", "utf-16-le")]
-    least = MINIMUM_LENGTH if identifier.text.isascii() else MINIMUM_BYTES_BEYOND_ASCII
-    return [form for form in dict.fromkeys(forms) if len(form) >= least]
+def _forms(text: str, encoded: bytes) -> tuple[bytes, ...]:
+    """The bytes that a value may have: as it was `encoded`, and in the usual character sets."""
+    if text.isascii():
+        return (text.encode(),)
+    forms = [text.encode(), *([encoded] if encoded else [])]
+    forms += [text.encode(codec, "ignore") for codec in ("latin-1", "gb18030", "utf-16-le")]
+    return tuple(form for form in dict.fromkeys(forms) if len(form) >= MINIMUM_BYTES_BEYOND_ASCII)
 
 
 def _joined(values: Iterable[bytes]) -> bytes:

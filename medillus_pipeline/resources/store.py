@@ -1,14 +1,25 @@
 """The three zones as a Dagster resource. Which asset may open which: see the README's table of zones."""
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import dagster as dg
 from pydantic import Field
 
 from medillus_pipeline.dicom.pseudonyms import Pseudonymiser
-from medillus_pipeline.settings import Settings, load_pseudonymiser
+from medillus_pipeline.settings import (
+    Settings,
+    key_from_environment,
+    load_policy,
+    load_pseudonymiser,
+    load_reidentification_tables,
+)
 from medillus_pipeline.tables import TableStore
 from medillus_pipeline.zones import Zone
+
+if TYPE_CHECKING:
+    from medillus_pipeline.dicom.policy import Policy
+    from medillus_pipeline.dicom.reidentification import ReidentificationTables
 
 
 class StoreResource(dg.ConfigurableResource):
@@ -19,6 +30,10 @@ class StoreResource(dg.ConfigurableResource):
     clean_url: str = Field(description="Pseudonymous zone of tables and payloads.")
     key_file: str = Field(description="File with the pseudonym key.")
     split_salt_file: str = Field(description="File with the split salt.")
+    deidentification: str = Field(default="", description="TOML file of de-identification choices; empty: defaults.")
+    reidentification_key_file: str = Field(
+        default="", description="File with the key of the re-identification tables; empty: none are written."
+    )
     cache: str = Field(description="Local folder for copies of remote payloads.")
     work: str = Field(description="Local scratch of long steps.")
     profile: str = Field(description="Gates that models are held against: demo, research or clinical-education.")
@@ -32,6 +47,8 @@ class StoreResource(dg.ConfigurableResource):
             clean_url=settings.clean_url,
             key_file=str(settings.key_file),
             split_salt_file=str(settings.split_salt_file),
+            deidentification=str(settings.deidentification or ""),
+            reidentification_key_file=str(settings.reidentification_key_file or ""),
             cache=str(settings.cache),
             work=str(settings.work),
             profile=settings.profile,
@@ -58,5 +75,20 @@ class StoreResource(dg.ConfigurableResource):
         return TableStore(self.clean)
 
     def pseudonymiser(self) -> Pseudonymiser:
-        """The installation's pseudonymiser, for the readers of restricted zones."""
-        return load_pseudonymiser(Path(self.key_file), Path(self.split_salt_file), self.vault)
+        """The installation's pseudonymiser, for the readers of restricted zones. A key in the environment is taken from
+        there at the moment of use: resource configuration is stored and shown.
+        """
+        return load_pseudonymiser(
+            Path(self.key_file), Path(self.split_salt_file), self.vault, key=key_from_environment()
+        )
+
+    def policy(self) -> "Policy":
+        """What the installation chose about de-identification."""
+        return load_policy(Path(self.deidentification) if self.deidentification else None)
+
+    def reidentification_tables(self) -> "ReidentificationTables | None":
+        """The vault's re-identification tables; None where the installation does not keep any."""
+        if not self.reidentification_key_file:
+            return None
+        key = self.pseudonymiser().key
+        return load_reidentification_tables(Path(self.reidentification_key_file), self.vault, other_than=key)

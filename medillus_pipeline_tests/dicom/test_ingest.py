@@ -1,9 +1,7 @@
 """Claims about a whole delivery: all files accounted for, nothing identified on the clean side, same every time."""
 
 import io
-import re
 import zipfile
-from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -199,45 +197,6 @@ def test_a_series_without_uids_is_one_series(
     assert result.counts == {"not_dicom": 1, "published": 20}
     assert len({row["series_instance_uid"] for row in result.instances}) == 1
     assert len({row["sop_instance_uid"] for row in result.instances}) == 20
-
-
-def identifying_values(folder: Path) -> set[bytes]:
-    """Names, ids, institutions and UIDs of every readable file, five characters or more."""
-    keywords = (
-        *("PatientName", "PatientID", "OtherPatientIDs", "PatientAddress", "AccessionNumber", "InstitutionName"),
-        *("ReferringPhysicianName", "PerformingPhysicianName", "OperatorsName", "SOPInstanceUID", "StudyInstanceUID"),
-        *("SeriesInstanceUID", "PatientTelephoneNumbers", "InstitutionAddress", "RequestingPhysician"),
-    )
-    values: set[bytes] = set()
-    with silenced():
-        for file in (f for f in folder.rglob("*") if f.is_file()):
-            try:
-                dataset = dcmread(file, force=True, stop_before_pixels=True)
-                found = [str(dataset.get(keyword) or "") for keyword in keywords]
-            except Exception:  # noqa: BLE001 - files that nobody can read hold no value to look for
-                continue
-            values |= {value.encode() for value in found if len(value) >= 5}
-    makes = {b"GE MEDICAL SYSTEMS", b"TOSHIBA"}  # the institution in one file, the manufacturer in another
-    return values - makes - {b"REMOVED", b"Anonymized"}
-
-
-@pytest.mark.parametrize("folder", ["phi", "awkward"])
-def test_nothing_planted_survives_and_every_real_file_has_an_outcome(
-    folder: str, shared_data: Path, landing: Zone, clean: Zone, pseudonymiser: Pseudonymiser
-) -> None:
-    copy_tree(shared_data / folder, landing)
-    result = run(landing, clean, pseudonymiser)
-    files = [f for f in (shared_data / folder).rglob("*") if f.is_file()]
-    assert len(result.ledger) == len(files)
-    tally = Counter(row["reason"] for row in result.ledger)
-    assert tally["unexpected_error"] == 0
-    assert result.counts["published"] >= (40 if folder == "phi" else 50)
-    found = clean_bytes(clean, result)
-    values = identifying_values(shared_data / folder)
-    assert len(values) > 50
-    edges = rb"(?<![0-9A-Za-z.])%b(?![0-9A-Za-z.])"
-    survived = [value for value in values if value in found and re.search(edges % re.escape(value), found)]
-    assert len(survived) == 0
 
 
 def test_published_real_files_decode_to_the_pixels_they_had(

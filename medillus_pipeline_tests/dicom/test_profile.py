@@ -63,7 +63,7 @@ def test_the_table_agrees_with_the_published_facts(shared_data: Path) -> None:
         ("SegmentDescription", Action.REMOVE),
         ("PositionReferenceIndicator", Action.EMPTY),
         ("EvaluatorName", Action.REMOVE),
-        ("ExpiryDate", Action.SHIFT),
+        ("ExpiryDate", Action.REMOVE),
         ("TargetFrameOfReferenceUID", Action.UID),
     ],
 )
@@ -79,9 +79,25 @@ def test_modified_dates_shift_what_the_option_cleans_and_nothing_else() -> None:
     assert rule("PatientBirthDate", dates).action is Action.EMPTY
 
 
-def test_an_option_that_keeps_beats_one_that_cleans() -> None:
-    assert rule("StudyDate", Option.RETAIN_MODIFIED_DATES, Option.RETAIN_FULL_DATES).action is Action.KEEP
+def test_an_option_that_keeps_beats_the_basic_profile_and_full_dates_exclude_modified_ones() -> None:
+    assert rule("StudyDate", Option.RETAIN_FULL_DATES).action is Action.KEEP
     assert rule("StationName", Option.RETAIN_DEVICE_IDENTITY).action is Action.KEEP
+    with pytest.raises(ValueError, match="kept or moved, not both"):
+        Profile({Option.RETAIN_MODIFIED_DATES, Option.RETAIN_FULL_DATES})
+
+
+def test_a_calibration_date_moves_with_the_others_where_the_device_is_retained() -> None:
+    assert rule("DateOfLastCalibration", Option.RETAIN_DEVICE_IDENTITY).action is Action.KEEP
+    both = (Option.RETAIN_DEVICE_IDENTITY, Option.RETAIN_MODIFIED_DATES)
+    assert rule("DateOfLastCalibration", *both).action is Action.SHIFT
+
+
+def test_a_compound_code_is_resolved_by_the_type_in_the_kind_of_object() -> None:
+    tag = tag_for_keyword("ContentDate")
+    assert tag is not None
+    profile = Profile([])
+    assert profile.rule(tag, "1.2.840.10008.5.1.4.1.1.2").action is Action.EMPTY
+    assert profile.rule(tag, "1.2.840.10008.5.1.4.1.1.88.11").action is Action.DUMMY
 
 
 @pytest.mark.parametrize("tag", [0x00091001, 0x50000010, 0x60003000, 0x60FF0010, 0x00041500, 0x00080000, 0x0040E012])

@@ -1,15 +1,30 @@
 """Claims about the residual search: what counts as a hit, and what does not."""
 
 import pytest
+from pydicom.datadict import dictionary_VR, tag_for_keyword
+from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
+from medillus_pipeline.dicom.encoding import Encoder, file_meta
 from medillus_pipeline.dicom.profile import Sensitivity
 from medillus_pipeline.dicom.residual import Identifier, Kept, Replaced, identifiers_of, search, search_kept, unchanged
 
 IDENTIFYING, DESCRIPTIVE = Sensitivity.IDENTIFYING, Sensitivity.DESCRIPTIVE
 
 
-def found(value: bytes, identifier: Identifier, *, keyword: str = "SliceThickness", vr: str = "DS") -> bool:
-    return bool(search(b"\x06\x00" + value + b"8\x00", [(keyword, vr, value)], [], [identifier]))
+def identifier(keyword: str, text: str, sensitivity: Sensitivity = IDENTIFYING) -> Identifier:
+    return identifiers_of(keyword, "LO", text, sensitivity, text.encode())[0]
+
+
+def header(**values: bytes) -> bytes:
+    """A file of ours without pixels that holds these values, by keyword."""
+    encode = Encoder(implicit=False, little=True).element
+    tags = {tag_for_keyword(keyword) or 0: (dictionary_VR(keyword), value) for keyword, value in values.items()}
+    meta = file_meta(CTImageStorage, "2.25.1", ExplicitVRLittleEndian)
+    return meta + b"".join(encode(tag, vr, value) for tag, (vr, value) in sorted(tags.items()))
+
+
+def found(value: bytes, searched: Identifier, *, keyword: str = "SliceThickness") -> bool:
+    return bool(search(header(**{keyword: value}), [], [searched]))
 
 
 @pytest.mark.parametrize(
@@ -26,28 +41,30 @@ def found(value: bytes, identifier: Identifier, *, keyword: str = "SliceThicknes
     ],
 )
 def test_identifiers_are_found_as_whole_tokens_in_any_encoding(value: bytes, text: str, hit: bool) -> None:
-    assert found(value, Identifier("PatientName", text, IDENTIFYING)) is hit
+    assert found(value, identifier("PatientName", text)) is hit
 
 
 def test_a_value_is_found_although_its_neighbour_bytes_are_letters() -> None:
-    header = b"XXSH" + b"48" + b"kaufman" + b"T0"
-    assert search(header, [("CodeValue", "SH", b"kaufman")], [], [Identifier("PatientName", "kaufman", IDENTIFYING)])
+    implicit = Encoder(implicit=True, little=True)
+    meta = file_meta(CTImageStorage, "2.25.1", ImplicitVRLittleEndian)
+    long = b"K" * 0x41  # its length is encoded as the letter A
+    held = meta + implicit.element(0x00204000, "LT", b"kaufman ") + implicit.element(0x4141414C, "LT", long)
+    assert b"kaufman AALA" in held
+    assert search(held, [], [identifier("PatientName", "kaufman")])
 
 
 def test_the_cells_of_the_row_are_searched() -> None:
-    assert search(b"", [], ["CT", "KAUFMAN"], [Identifier("PatientName", "kaufman", IDENTIFYING)])
+    assert search(header(Modality=b"CT"), ["CT", "KAUFMAN"], [identifier("PatientName", "kaufman")])
 
 
 def test_a_description_may_equal_a_defined_term_but_stand_nowhere_else() -> None:
-    thorax = Identifier("StudyDescription", "thorax", DESCRIPTIVE)
-    assert not found(b"THORAX", thorax, keyword="BodyPartExamined", vr="CS")
-    assert found(b"THORAX", thorax, keyword="ImageComments", vr="LT")
+    thorax = identifier("StudyDescription", "right thorax", DESCRIPTIVE)
+    assert not found(b"RIGHT THORAX", thorax, keyword="BodyPartExamined")
+    assert found(b"RIGHT THORAX", thorax, keyword="ImageComments")
 
 
 def test_hits_name_the_attribute_and_a_count_only() -> None:
-    hits = search(
-        b"kaufman scott", [("X", "LO", b"kaufman scott")], [], [Identifier("PatientName", "kaufman", IDENTIFYING)]
-    )
+    hits = search(header(ImageComments=b"kaufman scott"), [], [identifier("PatientName", "kaufman")])
     assert dict(hits) == {"PatientName": 1}
 
 
@@ -60,7 +77,7 @@ def test_the_parts_of_a_name_identify_but_common_words_and_short_values_do_not()
 
 def test_identifiers_of_one_file_are_searched_in_what_another_kept() -> None:
     kept = [Kept("SequenceName", "for Kaufman"), Kept("SliceLocation", "12.5"), Kept("CodeMeaning", "Chest")]
-    identifiers = [Identifier("PatientName", "kaufman", IDENTIFYING), Identifier("PatientName", "scott^a", IDENTIFYING)]
+    identifiers = [identifier("PatientName", "kaufman"), identifier("PatientName", "scott^a")]
     assert search_kept(kept, identifiers) == {kept[0]: {"PatientName"}}
 
 

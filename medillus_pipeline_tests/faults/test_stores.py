@@ -3,13 +3,14 @@
 import errno
 import os
 import shutil
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
-from medillus_pipeline.dicom import ingest
+from medillus_pipeline.dicom import staging
 from medillus_pipeline.errors import StoreError
 from medillus_pipeline.tables import INSTANCES, MASK_ITEMS
 from medillus_pipeline.zones import Zone
@@ -96,7 +97,7 @@ def test_the_scratch_folder_is_full(site: Site, monkeypatch: pytest.MonkeyPatch)
         raise OSError(errno.ENOSPC, "No space left on device", "scratch/medillus-12345")
 
     with monkeypatch.context() as patch:
-        patch.setattr(ingest, "tempfile", SimpleNamespace(TemporaryDirectory=full))
+        patch.setattr(staging, "tempfile", SimpleNamespace(TemporaryDirectory=full, gettempdir=tempfile.gettempdir))
         message = failure(site.run("ingest_delivery", "next"))
     assert "(No space left on device): check free space, owner and mode of the folders for work" in message
     assert "/tmp" not in message
