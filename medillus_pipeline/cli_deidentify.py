@@ -17,15 +17,15 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table as RichTable
 
-from medillus_pipeline.dicom.pseudonyms import MINIMUM_KEY_BYTES
+from medillus_pipeline.deidentification.pseudonyms import MINIMUM_KEY_BYTES
 from medillus_pipeline.errors import ConfigurationError, InputError, MedillusError, PermanentError
 from medillus_pipeline.phantom.keys import DEMO_KEY
 from medillus_pipeline.settings import Settings, parse_secret, read_secret, write_secret
 from medillus_pipeline.tables import storable
 
 if TYPE_CHECKING:
-    from medillus_pipeline.dicom.folder_report import FolderResult
-    from medillus_pipeline.dicom.policy import Policy
+    from medillus_pipeline.deidentification.folder_report import FolderResult
+    from medillus_pipeline.deidentification.policy import Policy
 
 INTERRUPTED = 130
 KEY_FILE = "the key file"
@@ -85,7 +85,7 @@ def deidentify(
     ] = False,
 ) -> None:
     """De-identify the DICOM files of any folder: PS3.15 Basic Profile, every file accounted for."""
-    from medillus_pipeline.dicom.folder import deidentify_folder, folder_pseudonymiser
+    from medillus_pipeline.deidentification.folder import deidentify_folder, folder_pseudonymiser
 
     settings = Settings.from_environment()
     key = _key(key_file, settings)
@@ -122,7 +122,7 @@ def reidentify(
     ] = None,
 ) -> None:
     """Who or what stands behind a pseudonym. Restricted: every use leaves a line in the access log."""
-    from medillus_pipeline.dicom.source_folder import FolderZone
+    from medillus_pipeline.deidentification.source_folder import FolderZone
     from medillus_pipeline.settings import load_reidentification_tables
 
     settings = Settings.from_environment()
@@ -145,7 +145,7 @@ def reidentify(
 @keys.command("new")
 def new_key(file: Annotated[Path, typer.Argument(help="File to make; it must not exist yet.")]) -> None:
     """Make a random key of 64 hexadecimal digits in a new file, mode 0600. Keep a copy in a safe place."""
-    from medillus_pipeline.dicom.result_folder import key_check
+    from medillus_pipeline.deidentification.result_folder import key_check
 
     key = secrets.token_bytes(MINIMUM_KEY_BYTES)
     try:
@@ -160,7 +160,7 @@ def new_key(file: Annotated[Path, typer.Argument(help="File to make; it must not
 @keys.command("check")
 def check_key(file: Annotated[Path, typer.Argument(help="File with a key.")]) -> None:
     """Print the check by which a report names the key that it was made with; nothing else of the key."""
-    from medillus_pipeline.dicom.result_folder import key_check
+    from medillus_pipeline.deidentification.result_folder import key_check
 
     console.print(key_check(read_secret(file.expanduser(), KEY_FILE)))
 
@@ -186,7 +186,7 @@ def _policy(
     """The command line's words over those of the file, over the defaults."""
     from dataclasses import replace
 
-    from medillus_pipeline.dicom.policy_file import chosen
+    from medillus_pipeline.deidentification.policy_file import chosen
     from medillus_pipeline.settings import load_policy
 
     policy = load_policy(config.expanduser()) if config is not None else settings.policy()
@@ -247,7 +247,7 @@ def _stopped_like_ctrl_c() -> Iterator[None]:
 
 
 def _summarise(result: "FolderResult", destination: Path, report: Path) -> None:
-    from medillus_pipeline.dicom.folder_report import ADVICE, STATUS
+    from medillus_pipeline.deidentification.folder_report import ADVICE, STATUS
 
     counts = RichTable("outcome", "files", "what to do")
     for name, count in result.counts.items():

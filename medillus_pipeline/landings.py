@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
 
-from medillus_pipeline.dicom.pseudonyms import Pseudonymiser
+from medillus_pipeline.deidentification.pseudonyms import Pseudonymiser
 from medillus_pipeline.errors import ConfigurationError, InputError, StoreError
 from medillus_pipeline.phantom.keys import DEMO_KEY
 from medillus_pipeline.settings import Settings

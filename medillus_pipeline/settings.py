@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
 
-from medillus_pipeline.dicom.pseudonyms import MINIMUM_KEY_BYTES, Pseudonymiser
+from medillus_pipeline.deidentification.pseudonyms import MINIMUM_KEY_BYTES, Pseudonymiser
 from medillus_pipeline.errors import ConfigurationError
 from medillus_pipeline.zones import Zone
 
 if TYPE_CHECKING:
-    from medillus_pipeline.dicom.policy import Policy
-    from medillus_pipeline.dicom.reidentification import ReidentificationTables
+    from medillus_pipeline.deidentification.policy import Policy
+    from medillus_pipeline.deidentification.reidentification import ReidentificationTables
 
 Profile = Literal["demo", "research", "clinical-education"]
 
@@ -140,8 +140,8 @@ class Settings(BaseModel):
 
 def load_policy(path: Path | None) -> "Policy":
     """The policy of a TOML file, the defaults without one. Raises ConfigurationError for a file with a mistake."""
-    from medillus_pipeline.dicom.policy import Policy
-    from medillus_pipeline.dicom.policy_file import read_policy
+    from medillus_pipeline.deidentification.policy import Policy
+    from medillus_pipeline.deidentification.policy_file import read_policy
 
     return Policy() if path is None else read_policy(path)
 
@@ -175,7 +175,7 @@ def load_reidentification_tables(
     """The re-identification tables of a zone under the key of this file; it is never made here, so that whoever asks
     for tables has put their key somewhere first. Raises ConfigurationError like `read_secret`.
     """
-    from medillus_pipeline.dicom.reidentification import ReidentificationTables
+    from medillus_pipeline.deidentification.reidentification import ReidentificationTables
 
     key = read_secret(key_file, _named("MEDILLUS_REIDENTIFICATION_KEY_FILE"))
     return ReidentificationTables(zone, key, other_than=other_than)

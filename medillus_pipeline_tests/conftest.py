@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from medillus_pipeline.dicom.pseudonyms import Pseudonymiser
+from medillus_pipeline.deidentification.pseudonyms import Pseudonymiser
 from medillus_pipeline.zones import Zone
 
 REPOSITORY = Path(__file__).resolve().parents[1]

@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 from medillus_pipeline import cli
 from medillus_pipeline.phantom.keys import DEMO_KEY
 from medillus_pipeline.settings import write_secret
-from medillus_pipeline_tests.dicom.delivered_files import encoded, image
+from medillus_pipeline_tests.deidentification.delivered_files import encoded, image
 
 SECRET = "ab" * 32
 
@@ -225,7 +225,7 @@ def test_a_defect_is_one_line_without_what_it_quotes(
     def broken(*_: object, **__: object) -> None:
         raise ValueError("Vogelweide^Walther")
 
-    monkeypatch.setattr("medillus_pipeline.dicom.folder.ingest_delivery", broken)
+    monkeypatch.setattr("medillus_pipeline.deidentification.folder.ingest_delivery", broken)
     status, said, aside = run(capsys, monkeypatch, "deidentify src dst --key-file key")
     assert status == 1 and "unexpected ValueError at " in aside and aside.count("\n") == 1
     assert "Vogelweide" not in said + aside

@@ -10,7 +10,7 @@ import dagster as dg
 import pytest
 
 from medillus_pipeline.annotation import batch
-from medillus_pipeline.dicom import ingest
+from medillus_pipeline.deidentification import ingest
 from medillus_pipeline.errors import InputError, StoreError
 from medillus_pipeline.failures import RETRY, failing_clearly
 from medillus_pipeline_tests.site import Site, drawing, failure, series

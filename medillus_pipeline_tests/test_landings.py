@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from medillus_pipeline import landings
-from medillus_pipeline.dicom.pseudonyms import Pseudonymiser
+from medillus_pipeline.deidentification.pseudonyms import Pseudonymiser
 from medillus_pipeline.errors import ConfigurationError, InputError
 from medillus_pipeline.phantom.keys import DEMO_KEY, DEMO_SALT
 from medillus_pipeline.zones import Zone

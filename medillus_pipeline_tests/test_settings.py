@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from medillus_pipeline.dicom.options import Option
-from medillus_pipeline.dicom.policy import Policy
+from medillus_pipeline.deidentification.options import Option
+from medillus_pipeline.deidentification.policy import Policy
 from medillus_pipeline.errors import ConfigurationError
 from medillus_pipeline.resources.store import StoreResource
 from medillus_pipeline.settings import VARIABLES, Settings, write_secret

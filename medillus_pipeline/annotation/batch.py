@@ -18,8 +18,8 @@ from medillus_pipeline.annotation.outcomes import Reason, Refused
 from medillus_pipeline.annotation.receipt import Item
 from medillus_pipeline.annotation.slice_index import SliceIndex
 from medillus_pipeline.annotation.vocabulary import Vocabulary
+from medillus_pipeline.deidentification.pseudonyms import Pseudonymiser
 from medillus_pipeline.dicom.png import encode_png
-from medillus_pipeline.dicom.pseudonyms import Pseudonymiser
 from medillus_pipeline.tables import storable
 from medillus_pipeline.zones import Zone
 

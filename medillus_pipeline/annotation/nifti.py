@@ -23,7 +23,7 @@ from medillus_pipeline.annotation.labelme import parse
 from medillus_pipeline.annotation.outcomes import Outcome, Reason, Refused
 from medillus_pipeline.annotation.slice_index import SliceIndex, Target
 from medillus_pipeline.annotation.vocabulary import Vocabulary
-from medillus_pipeline.dicom.pseudonyms import Pseudonymiser
+from medillus_pipeline.deidentification.pseudonyms import Pseudonymiser
 
 FORMAT = "nifti"
 MAXIMUM_VOXELS = 1_000_000_000

@@ -18,7 +18,7 @@ from medillus_pipeline.annotation.label_map import fill
 from medillus_pipeline.annotation.outcomes import Outcome, Reason, Refused
 from medillus_pipeline.annotation.slice_index import SliceIndex, Target
 from medillus_pipeline.annotation.vocabulary import Structure, Vocabulary
-from medillus_pipeline.dicom.pseudonyms import Pseudonymiser
+from medillus_pipeline.deidentification.pseudonyms import Pseudonymiser
 from medillus_pipeline.dicom.reading import silenced
 
 FORMAT = "rtstruct"

@@ -55,11 +55,11 @@ def deidentified_instances(
     """De-identified DICOM instances of a delivery: PS3.15 Basic Profile with the options of the installation (modified
     dates by default), keyed pseudonyms, every file of the delivery accounted for in the vault's ledger.
     """
-    from medillus_pipeline.dicom.ingest import ingest_delivery
-    from medillus_pipeline.dicom.options import Option
+    from medillus_pipeline.deidentification.ingest import ingest_delivery
+    from medillus_pipeline.deidentification.options import Option
+    from medillus_pipeline.deidentification.policy_file import policy_summary
+    from medillus_pipeline.deidentification.reidentification import entries_of
     from medillus_pipeline.dicom.outcomes import WHAT_TO_DO
-    from medillus_pipeline.dicom.policy_file import policy_summary
-    from medillus_pipeline.dicom.reidentification import entries_of
 
     key = context.partition_key
     with failing_clearly(restricted=True):

@@ -1,1 +1,1 @@
-"""DICOM: reading, de-identification, pixels for display, geometry. Nothing here knows Dagster."""
+"""DICOM: reading, pixels for display, geometry. Nothing here knows Dagster, or changes what a file says."""

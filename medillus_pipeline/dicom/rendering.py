@@ -16,7 +16,7 @@ from medillus_pipeline.dicom.decoding import PixelError, Skip, check_displayable
 from medillus_pipeline.dicom.geometry import Plane
 from medillus_pipeline.dicom.pixels import GreyFrame, colour_frame, grey_frame, is_colour
 from medillus_pipeline.dicom.png import encode_png
-from medillus_pipeline.dicom.pseudonyms import slice_name
+from medillus_pipeline.dicom.slice_names import slice_name
 from medillus_pipeline.dicom.windows import PRESETS, VoiLut, Window, WindowPolicy, percentile_window
 from medillus_pipeline.zones import Zone
 

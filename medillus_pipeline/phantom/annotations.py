@@ -18,7 +18,8 @@ from pydicom.uid import CTImageStorage, RTStructureSetStorage
 from scipy import ndimage
 
 from medillus_pipeline.annotation import vocabulary
-from medillus_pipeline.dicom.pseudonyms import Pseudonymiser, slice_name
+from medillus_pipeline.deidentification.pseudonyms import Pseudonymiser
+from medillus_pipeline.dicom.slice_names import slice_name
 from medillus_pipeline.phantom.anatomy import Phantom
 from medillus_pipeline.phantom.dicom import Placement, encode, position
 from medillus_pipeline.phantom.identities import Identity

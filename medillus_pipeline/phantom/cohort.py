@@ -16,7 +16,7 @@ from typing import Literal
 
 import numpy as np
 
-from medillus_pipeline.dicom.pseudonyms import Pseudonymiser
+from medillus_pipeline.deidentification.pseudonyms import Pseudonymiser
 from medillus_pipeline.phantom import annotations, dicom
 from medillus_pipeline.phantom.anatomy import Phantom, torso
 from medillus_pipeline.phantom.identities import Identity, identity

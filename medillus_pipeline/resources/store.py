@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 import dagster as dg
 from pydantic import Field
 
-from medillus_pipeline.dicom.pseudonyms import Pseudonymiser
+from medillus_pipeline.deidentification.pseudonyms import Pseudonymiser
 from medillus_pipeline.settings import (
     Settings,
     key_from_environment,
@@ -18,8 +18,8 @@ from medillus_pipeline.tables import TableStore
 from medillus_pipeline.zones import Zone
 
 if TYPE_CHECKING:
-    from medillus_pipeline.dicom.policy import Policy
-    from medillus_pipeline.dicom.reidentification import ReidentificationTables
+    from medillus_pipeline.deidentification.policy import Policy
+    from medillus_pipeline.deidentification.reidentification import ReidentificationTables
 
 
 class StoreResource(dg.ConfigurableResource):

@@ -2,7 +2,7 @@
 
 import pytest
 
-from medillus_pipeline.dicom.pseudonyms import Pseudonymiser
+from medillus_pipeline.deidentification.pseudonyms import Pseudonymiser
 from medillus_pipeline.zones import Zone
 from medillus_pipeline_tests.annotation.published import Desk, stack
 

@@ -15,8 +15,9 @@ from pydicom.uid import ExplicitVRLittleEndian
 from medillus_pipeline.annotation import vocabulary
 from medillus_pipeline.annotation.batch import Batch, read_batch
 from medillus_pipeline.annotation.rtstruct import SOP_CLASS
+from medillus_pipeline.deidentification.pseudonyms import Pseudonymiser
 from medillus_pipeline.dicom.png import decode_png
-from medillus_pipeline.dicom.pseudonyms import Pseudonymiser, slice_name
+from medillus_pipeline.dicom.slice_names import slice_name
 from medillus_pipeline.zones import Zone
 
 PATIENT, SERIES, SPACE = "MRN 0042", "1.2.3.4", "1.2.3.9"

@@ -8,7 +8,7 @@ import pytest
 
 from medillus_pipeline.annotation.outcomes import MEANINGS, Reason
 from medillus_pipeline.annotation.vocabulary import load
-from medillus_pipeline.dicom.pseudonyms import Pseudonymiser
+from medillus_pipeline.deidentification.pseudonyms import Pseudonymiser
 from medillus_pipeline.tables import LEDGER, MASK_ITEMS, MASKS
 from medillus_pipeline_tests.annotation.published import (
     SERIES,

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from medillus_pipeline.annotation.vocabulary import load
-from medillus_pipeline.dicom.pseudonyms import Pseudonymiser
+from medillus_pipeline.deidentification.pseudonyms import Pseudonymiser
 from medillus_pipeline.zones import Zone
 from medillus_pipeline_tests.annotation.published import SERIES, Desk, reasons, row
 

@@ -11,7 +11,7 @@ from medillus_pipeline.annotation import rtstruct
 from medillus_pipeline.annotation.outcomes import Refused
 from medillus_pipeline.annotation.slice_index import SliceIndex
 from medillus_pipeline.annotation.vocabulary import load
-from medillus_pipeline.dicom.pseudonyms import Pseudonymiser
+from medillus_pipeline.deidentification.pseudonyms import Pseudonymiser
 from medillus_pipeline.zones import Zone
 from medillus_pipeline_tests.annotation.published import (
     SERIES,

@@ -17,7 +17,7 @@ from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence
 
 from medillus_pipeline_tests.conftest import REPOSITORY
-from medillus_pipeline_tests.dicom.delivered_files import encoded, image, item
+from medillus_pipeline_tests.deidentification.delivered_files import encoded, image, item
 
 REAL = REPOSITORY.parent / "shared" / "data" / "ct_thorax_rt" / "ct"
 SIDE = 512

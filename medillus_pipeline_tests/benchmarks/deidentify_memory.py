@@ -17,7 +17,7 @@ import tracemalloc
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from medillus_pipeline.dicom.ingest import ingest_delivery
+from medillus_pipeline.deidentification.ingest import ingest_delivery
 from medillus_pipeline.zones import Zone
 from medillus_pipeline_tests.benchmarks.ct_corpus import write_corpus
 from medillus_pipeline_tests.benchmarks.deidentify_speed import in_own_process

@@ -22,7 +22,7 @@ from pydicom._dicom_dict import DicomDictionary
 from pydicom.dataset import FileDataset
 
 from medillus_pipeline_tests.benchmarks.deidentify_tools import BASIC_PROFILE, PEERS, Tool, how_to_get, prepared
-from medillus_pipeline_tests.dicom.planted import Planted, facts, planted_file, tags_of
+from medillus_pipeline_tests.deidentification.planted import Planted, facts, planted_file, tags_of
 
 DEPTHS = (0, 1, 3)
 TEXT_VRS = frozenset(["AE", "LO", "LT", "PN", "SH", "ST", "UC", "UR", "UT"])

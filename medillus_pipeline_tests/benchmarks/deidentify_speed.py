@@ -25,8 +25,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
-from medillus_pipeline.dicom.deidentify import deidentify
-from medillus_pipeline.dicom.ingest import ingest_delivery
+from medillus_pipeline.deidentification.deidentify import deidentify
+from medillus_pipeline.deidentification.ingest import ingest_delivery
 from medillus_pipeline.zones import Zone
 from medillus_pipeline_tests.benchmarks.ct_corpus import write_corpus
 from medillus_pipeline_tests.benchmarks.deidentify_tools import (

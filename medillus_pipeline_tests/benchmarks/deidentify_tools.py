@@ -14,10 +14,10 @@ from pathlib import Path
 
 from pydicom import dcmread
 
-from medillus_pipeline.dicom import residual
-from medillus_pipeline.dicom.deidentify import Deidentified, deidentify
-from medillus_pipeline.dicom.policy import Policy
-from medillus_pipeline.dicom.pseudonyms import Pseudonymiser
+from medillus_pipeline.deidentification import residual
+from medillus_pipeline.deidentification.deidentify import Deidentified, deidentify
+from medillus_pipeline.deidentification.policy import Policy
+from medillus_pipeline.deidentification.pseudonyms import Pseudonymiser
 
 PSEUDONYMISER = Pseudonymiser(key=b"k" * 32, split_salt=b"s" * 32)
 Treat = Callable[[Path, Path], None]

@@ -15,12 +15,12 @@ from pydicom.uid import (
     ImplicitVRLittleEndian,
 )
 
-from medillus_pipeline.dicom.deidentify import deidentify
+from medillus_pipeline.deidentification.deidentify import deidentify
+from medillus_pipeline.deidentification.pseudonyms import Pseudonymiser
 from medillus_pipeline.dicom.encoded import MAXIMUM_DEPTH, Elements, from_pydicom, items_of, scan
 from medillus_pipeline.dicom.outcomes import Quarantine, Reason
-from medillus_pipeline.dicom.pseudonyms import Pseudonymiser
 from medillus_pipeline.dicom.reading import parse, read_encoded, silenced
-from medillus_pipeline_tests.dicom.delivered_files import encoded, image, item
+from medillus_pipeline_tests.deidentification.delivered_files import encoded, image, item
 
 SYNTAXES = [ExplicitVRLittleEndian, ImplicitVRLittleEndian, ExplicitVRBigEndian]
 

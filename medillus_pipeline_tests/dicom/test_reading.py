@@ -10,7 +10,7 @@ from medillus_pipeline.dicom import reading
 from medillus_pipeline.dicom.outcomes import Quarantine, Reason
 from medillus_pipeline.dicom.reading import iter_files, list_units, parse
 from medillus_pipeline.zones import Zone
-from medillus_pipeline_tests.dicom.delivered_files import deliver, encoded, image
+from medillus_pipeline_tests.deidentification.delivered_files import deliver, encoded, image
 
 
 def archive(members: dict[str, bytes]) -> bytes:

@@ -10,7 +10,7 @@ from PIL import Image
 
 from medillus_pipeline.dicom import slices as slices_module
 from medillus_pipeline.dicom.png import decode_png
-from medillus_pipeline.dicom.pseudonyms import slice_name
+from medillus_pipeline.dicom.slice_names import slice_name
 from medillus_pipeline.dicom.slices import contact_sheet, render_delivery, thumbnail
 from medillus_pipeline.dicom.windows import PRESETS, apply_window
 from medillus_pipeline.errors import InputError, StoreError

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from medillus_pipeline.tables import SLICES
-from medillus_pipeline_tests.dicom.delivered_files import COLUMNS, ROWS, encoded, image
+from medillus_pipeline_tests.deidentification.delivered_files import COLUMNS, ROWS, encoded, image
 from medillus_pipeline_tests.site import Site, check, failure, series
 
 GATE = dg.AssetCheckKey(dg.AssetKey("slices"), "slices_gate")

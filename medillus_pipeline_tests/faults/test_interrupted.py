@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from medillus_pipeline.dicom.ingest import ingest_delivery
+from medillus_pipeline.deidentification.ingest import ingest_delivery
 from medillus_pipeline.errors import TransientError
 from medillus_pipeline.tables import INSTANCES
 from medillus_pipeline.zones import Zone

@@ -52,7 +52,7 @@ def test_an_annotator_whose_name_is_no_text_is_an_annotator_all_the_same(site: S
 
 def test_a_marker_that_is_a_folder_closes_its_delivery_and_blocks_no_other(tmp_path: Path) -> None:
     """Under a key of its own, since such a marker cannot say that the data are synthetic."""
-    from medillus_pipeline.dicom.pseudonyms import Pseudonymiser
+    from medillus_pipeline.deidentification.pseudonyms import Pseudonymiser
     from medillus_pipeline.zones import Zone
 
     landing, vault = Zone((tmp_path / "landing").as_uri()), Zone((tmp_path / "vault").as_uri())

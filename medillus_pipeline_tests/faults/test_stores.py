@@ -10,7 +10,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from medillus_pipeline.dicom import staging
+from medillus_pipeline.deidentification import staging
 from medillus_pipeline.errors import StoreError
 from medillus_pipeline.tables import INSTANCES, MASK_ITEMS
 from medillus_pipeline.zones import Zone

@@ -10,7 +10,8 @@ import pytest
 from skimage.draw import polygon2mask
 
 from medillus_pipeline.annotation import vocabulary
-from medillus_pipeline.dicom.pseudonyms import Pseudonymiser, slice_name
+from medillus_pipeline.deidentification.pseudonyms import Pseudonymiser
+from medillus_pipeline.dicom.slice_names import slice_name
 from medillus_pipeline.phantom import annotations, dicom
 from medillus_pipeline.phantom.cohort import patient
 from medillus_pipeline.phantom.outlines import keyhole, trace

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from medillus_pipeline.dicom.pseudonyms import Pseudonymiser
+from medillus_pipeline.deidentification.pseudonyms import Pseudonymiser
 from medillus_pipeline.phantom.cohort import Cohort, write_cohort
 from medillus_pipeline_tests.phantom.conftest import PATIENTS, SEED, SHAPE
 

@@ -5,7 +5,8 @@ from typing import Any
 
 import pandas as pd
 
-from medillus_pipeline.dicom.pseudonyms import Pseudonymiser, slice_name
+from medillus_pipeline.deidentification.pseudonyms import Pseudonymiser
+from medillus_pipeline.dicom.slice_names import slice_name
 from medillus_pipeline.tables import ILLUSTRATIONS, INSTANCES, MASKS, SLICES, TRAINING_SLICES, Table
 
 PSEUDONYMISER = Pseudonymiser(key=bytes(32), split_salt=bytes(32))

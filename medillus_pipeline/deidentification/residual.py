@@ -1,0 +1,260 @@
+"""The residual search: does anything that identified the source still stand in what is about to be written?
+
+Values of five characters or more (two, where they are not ASCII: most Chinese names have two or three) are searched as
+whole tokens, in the encodings that they may have, in the new file's bytes without native pixel data (compressed pixel
+data can carry comments) and in the cells of its row. Dates and shorter values are compared element by element, dates
+also with the text that was taken over.
+A finding names an attribute and a count, never the value.
+"""
+
+import re
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING, NamedTuple
+
+from pydicom.datadict import get_entry
+from pydicom.uid import UID
+
+from medillus_pipeline.deidentification.outside_table import CODED_KEYWORDS
+from medillus_pipeline.deidentification.profile import Sensitivity
+from medillus_pipeline.deidentification.values import DUMMY_TEXT
+from medillus_pipeline.dicom.encoded import Elements, items_of, scan
+
+if TYPE_CHECKING:
+    from medillus_pipeline.deidentification.deidentify import Deidentified
+
+MINIMUM_LENGTH = 5
+MINIMUM_BYTES_BEYOND_ASCII = 4
+
+_COMMON_WORDS = """
+abdomen anonym anonymised anonymized anonymous brain breast cardiac chest default extremity heart image kidney liver
+localizer medical original patient pelvis perfusion phantom philips primary prostate removed screen shoulder siemens
+spine study thorax toshiba unknown unnamed unspecified volunteer whole
+"""
+_MAKES = ("ge medical systems", "philips medical systems", "siemens healthineers", "canon medical systems")
+COMMON_WORDS = frozenset((*_COMMON_WORDS.split(), *_MAKES))
+"""Words that identify nobody when they stand alone as a name or id, and that legitimate attributes hold."""
+
+_MEASURED = re.compile(r"(?:[+-]?(?:\d*\.\d*(?:[eE][+-]?\d+)?|\d{1,4})[ \\]*)+")
+_NUMERIC_TOKEN = re.compile(r"[0-9a-z.]+")
+_DATE = re.compile(rb"(\d{4})(\d{2})(\d{2})")
+_DATE_IN_TEXT = re.compile(r"(?<!\d)(\d{8}|\d{4}[-./]\d\d[-./]\d\d|\d\d[-./]\d\d[-./]\d{4})(?!\d)")
+_SPLIT_NAME = re.compile(r"[\^=\s,]+")
+
+
+class Identifier(NamedTuple):
+    """A value of the source that must not survive, in lower case, and where it came from.
+
+    `needles` are its forms in the encodings that it may have.
+    """
+
+    keyword: str
+    text: str
+    sensitivity: Sensitivity
+    needles: tuple[bytes, ...]
+
+
+class Kept(NamedTuple):
+    """A text value that was taken over from the source, for searching across files of one patient."""
+
+    keyword: str
+    text: str
+
+
+class Replaced(NamedTuple):
+    """A short value or date before and after, for the comparison element by element."""
+
+    keyword: str
+    before: bytes
+    after: bytes
+
+
+def identifiers_of(keyword: str, vr: str, text: str, sensitivity: Sensitivity, raw: bytes) -> list[Identifier]:
+    """The searchable identifiers in one replaced text value: each value, and each component of a name."""
+    found = []
+    encoded = b"" if raw.isascii() else raw.strip(b" \x00").lower()
+    for value in text.lower().split("\\"):
+        value = value.strip(" \x00")
+        candidates = [value] if vr != "PN" else [value, *_name_forms(value)]
+        for candidate in dict.fromkeys(candidates):
+            if is_searchable(candidate) and candidate not in COMMON_WORDS and candidate != DUMMY_TEXT.lower():
+                needles = _forms(candidate, encoded if candidate is value else b"")
+                found.append(Identifier(keyword, candidate, sensitivity, needles))
+    return found
+
+
+def is_searchable(text: str) -> bool:
+    """Whether a value is long enough to be looked for inside other text."""
+    return len(text) >= (MINIMUM_LENGTH if text.isascii() else 2)
+
+
+def _name_forms(name: str) -> list[str]:
+    """A person name (PS3.5 6.2.1) as people write it: each group's components, alone and joined in both orders."""
+    forms = []
+    for group in name.split("="):
+        parts = [part for part in _SPLIT_NAME.split(group) if part]
+        forms += [*parts, " ".join(parts), " ".join(reversed(parts)), "".join(parts)]
+    return forms
+
+
+def found_in(made: "Deidentified") -> Counter[str]:
+    """Everything that this module looks for in one file and its row: attribute keyword → number of values found."""
+    cells = [str(value) for value in made.row.values()]
+    hits = search(made.header, cells, made.identifiers)
+    hits += unchanged(made.replaced)
+    hits += dates_in_text(made.replaced, made.kept)
+    if made.row["pixel_hash"] and UID(made.row["transfer_syntax_uid"]).is_compressed:
+        hits += search_compressed(b"".join(made.pixels), made.identifiers)
+    return hits
+
+
+def search(header: bytes, cells: Iterable[str], identifiers: Iterable[Identifier]) -> Counter[str]:
+    """Identifiers that stand in a new file or its row: attribute keyword → number of values found.
+
+    `header` is the file up to its pixel data, as sound as we write it. A descriptive value may equal a value of a coded
+    element. Only where an identifier's bytes occur at all is the header taken apart, to see where values begin and end.
+    """
+    lowered = header.lower()
+    row = "\x00".join(cells).lower().encode()
+    text = lowered + b"\x00" + row
+    written: list[tuple[str, str, bytes]] | None = None
+    hits: Counter[str] = Counter()
+    for identifier in identifiers:
+        for needle in identifier.needles:
+            if needle not in text:
+                continue
+            if written is None:
+                written = _written(header)
+            if identifier.sensitivity is Sensitivity.DESCRIPTIVE:
+                coded = CODED_KEYWORDS
+                free = _joined(value for keyword, vr, value in written if vr != "CS" and keyword not in coded)
+                found = _stands_in(needle, free)
+            else:
+                found = _stands_in(needle, _joined(value for _, _, value in written) + b"\x00" + row)
+                found = found or _stands_in(needle, lowered)
+            if found:
+                hits[identifier.keyword] += 1
+                break
+    return hits
+
+
+def _written(header: bytes) -> list[tuple[str, str, bytes]]:
+    """Keyword, VR and value of everything that stands in a file that we wrote."""
+    source = scan(header)
+    if source is None:
+        raise ValueError("a file of ours is not as the standard says")
+    return list(_flat(source.elements))
+
+
+def _flat(elements: Elements) -> Iterator[tuple[str, str, bytes]]:
+    for tag, element in elements.items():
+        try:
+            vr, _, _, _, keyword = get_entry(tag)
+        except KeyError:
+            vr, keyword = element.vr or "UN", ""
+        if vr == "SQ" or element.vr == "SQ":
+            for item in items_of(element):
+                yield from _flat(item)
+        else:
+            yield keyword, element.vr or vr, element.raw
+
+
+def search_kept(kept: Iterable[Kept], identifiers: Iterable[Identifier]) -> dict[Kept, set[str]]:
+    """Which values taken over hold an identifier of the same patient: kept value → keywords of the identifiers.
+
+    Descriptive values are only compared within their own file. Cost grows with the text, not with the product.
+    """
+    single: dict[str, str] = {}
+    several: list[tuple[str, str]] = []
+    for identifier in identifiers:
+        if identifier.sensitivity is not Sensitivity.IDENTIFYING:
+            continue
+        if _NUMERIC_TOKEN.fullmatch(identifier.text):
+            single.setdefault(identifier.text, identifier.keyword)
+        else:
+            several.append((identifier.text, identifier.keyword))
+    hits: dict[Kept, set[str]] = {}
+    for value in kept:
+        lowered = value.text.lower()
+        words = {single[token] for token in _NUMERIC_TOKEN.findall(lowered) if token in single}
+        if not lowered.replace(".", "").replace("\\", "").replace("-", "").isdigit():
+            encoded = lowered.encode()
+            words |= {keyword for text, keyword in several if _stands_in(text.encode(), encoded)}
+        if words:
+            hits[value] = words
+    return hits
+
+
+def is_worth_comparing(value: Kept) -> bool:
+    """Whether a value that was taken over could be an identifier of another file: measured numbers, such as positions,
+    are not. (Within its own file every value is searched.)
+    """
+    return not _MEASURED.fullmatch(value.text)
+
+
+def search_compressed(pixels: bytes | memoryview, identifiers: Iterable[Identifier]) -> Counter[str]:
+    """Identifiers that stand in compressed pixel data, whose formats have room for comments: keyword → number."""
+    lowered = bytes(pixels).lower()
+    return Counter(
+        identifier.keyword
+        for identifier in identifiers
+        if identifier.sensitivity is Sensitivity.IDENTIFYING
+        and any(len(form) >= MINIMUM_LENGTH and _stands_in(form, lowered) for form in identifier.needles)
+    )
+
+
+def dates_in_text(replaced: Iterable[Replaced], kept: Iterable[Kept]) -> Counter[str]:
+    """Dates that were replaced and stand, as people write them, in text that was taken over: keyword → number."""
+    text = "\x00".join([value.text for value in kept])
+    if not _DATE_IN_TEXT.search(text):
+        return Counter()
+    encoded = text.encode()
+    hits: Counter[str] = Counter()
+    for item in replaced:
+        date = _DATE.match(item.before.strip(b" \x00"))
+        if date is None:
+            continue
+        year, month, day = date.groups()
+        forms = [year + month + day, *(mark.join((year, month, day)) for mark in (b"-", b".", b"/"))]
+        forms += [mark.join((day, month, year)) for mark in (b"-", b".", b"/")]
+        if any(_stands_in(form, encoded) for form in forms):
+            hits[item.keyword] += 1
+    return hits
+
+
+def unchanged(replaced: Iterable[Replaced]) -> Counter[str]:
+    """Dates and short values that came out as they went in: attribute keyword → count."""
+    padding = b" \x00"
+    pairs = ((r.keyword, r.before.strip(padding), r.after.strip(padding)) for r in replaced)
+    return Counter(keyword for keyword, before, after in pairs if before and before == after)
+
+
+def _forms(text: str, encoded: bytes) -> tuple[bytes, ...]:
+    """The bytes that a value may have: as it was `encoded`, and in the usual character sets."""
+    if text.isascii():
+        return (text.encode(),)
+    forms = [text.encode(), *([encoded] if encoded else [])]
+    forms += [text.encode(codec, "ignore") for codec in ("latin-1", "gb18030", "utf-16-le")]
+    return tuple(form for form in dict.fromkeys(forms) if len(form) >= MINIMUM_BYTES_BEYOND_ASCII)
+
+
+def _joined(values: Iterable[bytes]) -> bytes:
+    return b"\x00".join(values).lower()
+
+
+def _stands_in(needle: bytes, text: bytes) -> bool:
+    """Whether the needle occurs with no letter or digit next to it; a point next to a digit continues a number."""
+    start = text.find(needle)
+    while start >= 0:
+        end = start + len(needle)
+        before, after = text[max(start - 2, 0) : start], text[end : end + 2]
+        if not _continues(needle[:1], before[-1:], before[:-1]) and not _continues(needle[-1:], after[:1], after[1:]):
+            return True
+        start = text.find(needle, start + 1)
+    return False
+
+
+def _continues(edge: bytes, neighbour: bytes, beyond: bytes) -> bool:
+    if edge.isalnum() and neighbour.isalnum():
+        return True
+    return edge.isdigit() and neighbour == b"." and beyond.isdigit()
