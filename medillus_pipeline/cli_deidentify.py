@@ -1,6 +1,6 @@
 """`medillus deidentify`, `medillus key` and `medillus reidentify`: de-identification without the rest of the pipeline.
 
-Here words become settings and results become lines and an exit status; the work is in `dicom/folder.py`.
+Here words become settings and results become lines and an exit status; the work is in `deidentification/folder.py`.
 """
 
 import secrets

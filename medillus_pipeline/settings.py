@@ -139,11 +139,22 @@ class Settings(BaseModel):
 
 
 def load_policy(path: Path | None) -> "Policy":
-    """The policy of a TOML file, the defaults without one. Raises ConfigurationError for a file with a mistake."""
+    """The policy of a TOML file for the pipeline, the defaults without one.
+
+    Raises ConfigurationError for a file with a mistake, and for Retain UIDs: every table and gate that follows proves
+    that UIDs are pseudonyms.
+    """
+    from medillus_pipeline.deidentification.options import Option
     from medillus_pipeline.deidentification.policy import Policy
     from medillus_pipeline.deidentification.policy_file import read_policy
 
-    return Policy() if path is None else read_policy(path)
+    policy = Policy() if path is None else read_policy(path)
+    if Option.RETAIN_UIDS in policy.options:
+        raise ConfigurationError(
+            "MEDILLUS_DEIDENTIFICATION: retain-uids is for `medillus deidentify` only; the pipeline's gates prove that "
+            "UIDs are pseudonyms"
+        )
+    return policy
 
 
 def load_pseudonymiser(

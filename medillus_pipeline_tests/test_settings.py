@@ -10,7 +10,7 @@ from medillus_pipeline.deidentification.options import Option
 from medillus_pipeline.deidentification.policy import Policy
 from medillus_pipeline.errors import ConfigurationError
 from medillus_pipeline.resources.store import StoreResource
-from medillus_pipeline.settings import VARIABLES, Settings, write_secret
+from medillus_pipeline.settings import VARIABLES, Settings, load_policy, write_secret
 from medillus_pipeline.tables import PATIENT_SPLITS, TableStore
 
 
@@ -137,3 +137,12 @@ def test_re_identification_is_off_unless_its_key_is_named_and_is_not_the_pseudon
         StoreResource.of(named).reidentification_tables()
     (tmp_path / "second").write_text("ef" * 32)
     assert StoreResource.of(named).reidentification_tables() is not None
+
+
+def test_the_pipeline_does_not_retain_uids(tmp_path: Path) -> None:
+    policy = tmp_path / "policy.toml"
+    policy.write_text('options = ["retain-dates", "retain-uids"]\n')
+    with pytest.raises(ConfigurationError, match="retain-uids is for `medillus deidentify` only"):
+        load_policy(policy)
+    policy.write_text('options = ["retain-dates", "retain-device"]\n')
+    assert len(load_policy(policy).options) == 2

@@ -39,6 +39,8 @@ _STRUCTURED_REPORTS = "1.2.840.10008.5.1.4.1.1.88."
 _DOCUMENTS = ("1.2.840.10008.5.1.4.1.1.104.1", "1.2.840.10008.5.1.4.1.1.104.2")
 """Encapsulated PDF and CDA. Encapsulated surfaces (STL, OBJ) show a body and are never taken."""
 _PIXELS = (0x7FE00008, 0x7FE00009, 0x7FE00010)
+_OVERLAY_PLACE = (0x0010, 0x0011, 0x0100, 0x0102)
+"""Rows, columns, bits allocated and bit position of an overlay."""
 _NATIVE = (ImplicitVRLittleEndian, ExplicitVRLittleEndian, ExplicitVRBigEndian)
 
 
@@ -104,10 +106,16 @@ def _sop_class(source: EncodedDataSet) -> str:
 
 def _has_embedded_overlay(source: EncodedDataSet) -> bool:
     """Whether an overlay lies in unused bits of the pixels (retired, PS3.3-2004 C.9.2), where it would stay."""
+    groups = {tag >> 16 for tag in source.elements if 0x6000 <= tag >> 16 <= 0x60FF and not tag >> 16 & 1}
     return any(
-        source.text(group << 16 | 0x0010) and group << 16 | 0x3000 not in source.elements
-        for group in range(0x6000, 0x6020, 2)
+        not _has_value(source, group << 16 | 0x3000)
+        and any(_has_value(source, group << 16 | element) for element in _OVERLAY_PLACE)
+        for group in groups
     )
+
+
+def _has_value(source: EncodedDataSet, tag: int) -> bool:
+    return tag in source.elements and len(source.elements[tag].raw) > 0
 
 
 def _modality(source: EncodedDataSet) -> str:

@@ -35,7 +35,7 @@ def is_sound(tag: int, element: Element, around: Elements) -> bool:
     if tag in _OFFSETS:
         pixels = around.get(0x7FE00010)
         return pixels is not None and pixels.undefined and size == 8 * _frames(around)
-    return True
+    return False
 
 
 def _sizes(entries: int) -> tuple[int, ...]:

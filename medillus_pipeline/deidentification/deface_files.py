@@ -34,6 +34,8 @@ FEWEST_SLICES = 10
 """Places below which slices are not rendered as a surface."""
 HARMLESS_EXTENT = 40.0
 """Height in mm of a thin block of axial slices that shows too little of a face: one feature of it at most."""
+NARROWEST_HEAD = 110.0
+"""Thickness in mm below which a block of MR slices that is not axial cannot be told from one without a head."""
 AXIAL = 0.8
 """Least share of the direction to the head in the normal of a slice that counts as axial."""
 AIR = -1000.0
@@ -61,7 +63,8 @@ def deface_series(files: Sequence[bytes]) -> list[bytes]:
     none says that it may show a head (by YES) and the volumes show none: those come back as they were.
 
     A stack of fewer than `FEWEST_SLICES` places passes unchanged when it is axial and lower than `HARMLESS_EXTENT`.
-    Raises Quarantine(FACE_NOT_REMOVED) for one that shows a profile or is no even volume, for pixels that are no grey
+    Raises Quarantine(FACE_NOT_REMOVED) for one that shows a profile or is no even volume, for a narrow block of MR
+    slices of unknown content that is not axial, for pixels that are no grey
     integers of up to 16 bits, and where no head is found or the face would still be seen; UNDECODABLE_PIXELS where the
     pixels cannot be decoded.
     """
@@ -123,6 +126,9 @@ def _deface_stack(
         volume[index] = _values(datasets[place[0].file], place[0].number, kind)
     try:
         if not named and not volume_shows_head(volume, affine, kind):
+            axial, extent = _lie(places)
+            if kind == "MR" and not axial and extent < NARROWEST_HEAD:
+                raise Quarantine(Reason.FACE_NOT_REMOVED)
             return _NO_HEAD
         mask = deface(volume, affine, kind).mask
     except ValueError as error:
@@ -151,12 +157,18 @@ def _places(members: list[_Frame]) -> list[list[_Frame]]:
 
 def _harmless(places: list[list[_Frame]]) -> bool:
     """Whether the few slices are axial and lie so close that they show too little of a face."""
+    axial, extent = _lie(places)
+    return axial and extent < HARMLESS_EXTENT
+
+
+def _lie(places: list[list[_Frame]]) -> tuple[bool, float]:
+    """Whether slices are axial, and the distance in mm from the first to the last; False and 0 where nobody knows."""
     first, last = places[0][0].plane, places[-1][0].plane
     if first.orientation is None or first.position is None or last.position is None:
-        return False
+        return False, 0.0
     along = normal(first.orientation)
     extent = float(along @ (np.asarray(last.position) - np.asarray(first.position)))
-    return abs(float(along[2])) >= AXIAL and extent < HARMLESS_EXTENT
+    return abs(float(along[2])) >= AXIAL, abs(extent)
 
 
 def _values(dataset: FileDataset, number: int, kind: Modality) -> np.ndarray:

@@ -38,10 +38,12 @@ from medillus_pipeline.deidentification.treatment import Person, Place, Rulebook
 from medillus_pipeline.dicom.encoded import EncodedDataSet, scan
 from medillus_pipeline.dicom.encoding import Encoder, file_meta
 from medillus_pipeline.dicom.outcomes import Quarantine, Reason
-from medillus_pipeline.dicom.reading import read_encoded
+from medillus_pipeline.dicom.reading import read_encoded, silenced
 
 _SOP_CLASS, _FRAME_OF_REFERENCE, _PATIENT_NAME, _PATIENT_ID = 0x00080016, 0x00200052, 0x00100010, 0x00100020
 _BODY_PART, _MANUFACTURER, _MODEL = 0x00180015, 0x00080070, 0x00081090
+_DATES = (0x00100030, 0x00080020, 0x00080022)
+"""Birth, study and acquisition date."""
 _PIXELS = frozenset([0x7FE00001, 0x7FE00002, 0x7FE00008, 0x7FE00009, 0x7FE00010])
 _REPORTS = "1.2.840.10008.5.1.4.1.1.88."
 _PLACES = 64
@@ -53,7 +55,8 @@ class Deidentified:
 
     `header` is the file up to its pixel data, `pixels` the parts of the pixel data element in order. `row` has the
     columns of INSTANCES but path, sha256 and bytes. `identifiers` and `replaced` are **identified**: they are for the
-    residual search and never leave the restricted side. `original` is whose file it was, likewise.
+    residual search and never leave the restricted side. `retained` are the values that an option keeps, which that
+    search leaves out. `original` is whose file it was, likewise.
     """
 
     header: bytes
@@ -62,6 +65,7 @@ class Deidentified:
     identifiers: tuple[Identifier, ...] = field(repr=False)
     kept: tuple[Kept, ...] = field(repr=False)
     replaced: tuple[Replaced, ...] = field(repr=False)
+    retained: frozenset[bytes] = field(repr=False, default=frozenset())
     original: dict[str, str] = field(repr=False, default_factory=dict)
 
     @property
@@ -84,8 +88,9 @@ def deidentify(
     `location` is the folder that the file came from; it only enters keyed hashes. The same bytes, location, policy and
     key give the same result everywhere. Raises Quarantine where the file is no image, cannot be read, or must not pass.
     """
-    source = read_encoded(data)
-    return _desk(pseudonymiser, policy or default_policy()).written(source, data, location)
+    with silenced():  # pydicom's warnings quote values
+        source = read_encoded(data)
+        return _desk(pseudonymiser, policy or default_policy()).written(source, data, location)
 
 
 @lru_cache(maxsize=4)
@@ -121,6 +126,7 @@ class _Desk:
             identifiers=tuple(dict.fromkeys(body.identifiers)),
             kept=body.kept,
             replaced=body.replaced,
+            retained=frozenset(body.retained),
             original=_original(source, identity),
         )
         return self._with_clean_pixels(made, source, admitted)
@@ -136,7 +142,9 @@ class _Desk:
             if len(self.places) >= _PLACES:
                 self.places.clear()
             encoder = Encoder(implicit=implicit, little=little)
-            found = Place(self.book, person, encoder, admitted.sop_class_uid, encodings=encodings)
+            found = Place(
+                self.book, person, encoder, admitted.sop_class_uid, encodings=encodings, local_code=True
+            )
             self.places[key] = found
         return found
 
@@ -213,12 +221,17 @@ class _Desk:
             return made
         from medillus_pipeline.deidentification.pixel_cleaning import clean_pixels
 
-        cleaned = clean_pixels(made.data, self.policy.regions, manufacturer=manufacturer, model=model).data
+        known = _known(source, made)
+        cleaned = clean_pixels(
+            made.data, self.policy.regions, manufacturer=manufacturer, model=model, known=known
+        ).data
         written = scan(cleaned)
         if written is None:
             raise ValueError("a file with cleaned pixels is not as the standard says")
-        pixels = memoryview(written.elements[admitted.pixel_tag].raw)
-        header = len(cleaned) - len(pixels) - (20 if written.elements[admitted.pixel_tag].undefined else 12)
+        element = written.elements[admitted.pixel_tag]
+        pixels = memoryview(element.raw)
+        around = (8 if written.implicit else 12) + (8 if element.undefined else 0)  # its header, and the delimiter
+        header = len(cleaned) - len(pixels) - around
         made.header, made.pixels = cleaned[:header], (memoryview(cleaned)[header:],)
         made.row |= {
             "transfer_syntax_uid": written.declared_transfer_syntax,
@@ -235,6 +248,18 @@ def _original(source: EncodedDataSet, identity: Identity) -> dict[str, str]:
         "series": source.text(SERIES),
         "instance": source.text(SOP_INSTANCE),
     }
+
+
+def _known(source: EncodedDataSet, made: Deidentified) -> tuple[str, ...]:
+    """Names, ids and dates of the source as they may be written on a screen."""
+    known = {identifier.text for identifier in made.identifiers}
+    known |= _words(source, encodings_in(source.elements, (values.DEFAULT_REPERTOIRE,)))
+    for tag in _DATES:
+        date = source.text(tag)
+        if len(date) == 8 and date.isdigit():
+            year, month, day = date[:4], date[4:6], date[6:]
+            known |= {date, day + month + year, month + day + year}
+    return tuple(sorted(known))
 
 
 def _words(source: EncodedDataSet, encodings: tuple[str, ...]) -> frozenset[str]:

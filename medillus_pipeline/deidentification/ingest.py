@@ -233,7 +233,7 @@ def _resolve_residuals(examined: list[Examined]) -> Counter[str]:
         if file.row is not None:
             by_patient[file.row["patient"]].append(file)
     for files in by_patient.values():
-        identifiers = {i.text: i for file in files for i in file.identifiers}
+        identifiers = {(i.text, i.sensitivity): i for file in files for i in file.identifiers}
         found = residual.search_kept({kept for file in files for kept in file.kept}, identifiers.values())
         for file in files:
             keywords = set().union(*(found[kept] for kept in file.kept if kept in found)) if found else set()

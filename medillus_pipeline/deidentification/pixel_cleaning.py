@@ -10,19 +10,19 @@ their syntax, so that in both cases the elements which do not describe the pixel
 
 import hashlib
 import struct
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import numpy as np
 from pydicom.dataset import Dataset
-from pydicom.pixels.processing import apply_color_lut
 from pydicom.pixels.utils import pack_bits
 from pydicom.uid import UID, ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
 from medillus_pipeline.deidentification.pixel_text import Box, find_text
 from medillus_pipeline.deidentification.policy import RegionRule
 from medillus_pipeline.dicom.attributes import own_window
+from medillus_pipeline.dicom.colours import palette_colours
 from medillus_pipeline.dicom.decoding import PixelError, decode, frame_count
 from medillus_pipeline.dicom.encoding import LONG_VRS, UNDEFINED, Encoder, file_meta
 from medillus_pipeline.dicom.outcomes import Quarantine, Reason
@@ -33,6 +33,8 @@ from medillus_pipeline.dicom.windows import percentile_window
 _PIXELS = (0x7FE00010, 0x7FE00008, 0x7FE00009)
 _OFFSET_TABLES = (0x7FE00001, 0x7FE00002)
 _BURNED_IN = 0x00280301
+ROUNDS = 4
+"""How often a file is examined before it is given up."""
 _ENVELOPE = (0.5, 99.5)
 """Percentiles between which a frame is shown besides its own window and its full range."""
 
@@ -63,17 +65,43 @@ class _Element(NamedTuple):
     end: int
 
 
-def clean_pixels(data: bytes, regions: Sequence[RegionRule], *, manufacturer: str, model: str) -> CleanedPixels:
+def clean_pixels(
+    data: bytes, regions: Sequence[RegionRule], *, manufacturer: str, model: str, known: Collection[str] = ()
+) -> CleanedPixels:
     """Examine every frame of a de-identified file and make text and the boxes of matching `regions` black.
 
-    Text overlays rarely move, so what is found in one frame is made black in all. Without boxes the pixel data stay
-    as they are stored and only BurnedInAnnotation is set to NO. Raises Quarantine (UNDECODABLE_PIXELS) where a frame
-    cannot be decoded, ConfigurationError without Tesseract, TransientError where that fails.
+    Text overlays rarely move, so what is found in one frame is made black in all. `known` are the patient's names, ids
+    and dates, which count as text wherever something like them is read. What was changed is examined again until
+    nothing is found. Without boxes the pixel data stay as they are stored and only BurnedInAnnotation is set to NO.
+    Raises Quarantine (UNDECODABLE_PIXELS) where a frame cannot be decoded, (TEXT_REMAINS) where text is still found
+    after several rounds, ConfigurationError without Tesseract, TransientError where that fails.
     """
+    cleaned = _round(data, regions, manufacturer, model, known)
+    boxes = list(cleaned.boxes)
+    further = cleaned
+    for _ in range(ROUNDS):
+        if not further.changed:
+            return CleanedPixels(cleaned.data, tuple(boxes), bool(boxes))
+        further = _round(cleaned.data, (), manufacturer, model, known, legible=True)
+        if further.changed:
+            cleaned = further
+            boxes += further.boxes
+    raise Quarantine(Reason.TEXT_REMAINS)
+
+
+def _round(
+    data: bytes,
+    regions: Sequence[RegionRule],
+    manufacturer: str,
+    model: str,
+    known: Collection[str],
+    *,
+    legible: bool = False,
+) -> CleanedPixels:
     with silenced():
         try:
             dataset = parse(data)
-            found, black = _examine(dataset)
+            found, black = _examine(dataset, known, legible)
             rows, columns = int(dataset.Rows), int(dataset.Columns)
             boxes = dict.fromkeys([*_fixed(regions, manufacturer, model, rows, columns), *found])
             painted = _painted(dataset, list(boxes), black) if boxes else None
@@ -87,13 +115,8 @@ def clean_pixels(data: bytes, regions: Sequence[RegionRule], *, manufacturer: st
 def _fixed(
     regions: Sequence[RegionRule], manufacturer: str, model: str, rows: int, columns: int
 ) -> Iterator[Box]:
-    def agrees(asked: str, given: str) -> bool:
-        return not asked.strip() or asked.strip().casefold() == given.strip().casefold()
-
     for rule in regions:
-        if not agrees(rule.manufacturer, manufacturer) or not agrees(rule.model, model):
-            continue
-        if rule.rows not in (None, rows) or rule.columns not in (None, columns):
+        if not rule.matches(manufacturer, model, rows, columns):
             continue
         for left, top, right, bottom in rule.boxes:
             box = Box(max(left, 0), max(top, 0), min(right, columns), min(bottom, rows))
@@ -101,7 +124,7 @@ def _fixed(
                 yield box
 
 
-def _examine(dataset: Dataset) -> tuple[list[Box], int | float]:
+def _examine(dataset: Dataset, known: Collection[str], legible: bool) -> tuple[list[Box], int | float]:
     """The text of all frames, and the stored value that is shown black. One frame is in memory at a time."""
     boxes: dict[Box, None] = {}
     seen: set[bytes] = set()
@@ -121,7 +144,7 @@ def _examine(dataset: Dataset) -> tuple[list[Box], int | float]:
             continue
         seen.add(digest)
         for picture in pictures or _pictures(dataset, frame, grey):
-            boxes.update(dict.fromkeys(find_text(picture)))
+            boxes.update(dict.fromkeys(find_text(picture, known, legible=legible)))
     return list(boxes), _black(dataset, grey, ends)
 
 
@@ -157,7 +180,10 @@ def _black(dataset: Dataset, grey: GreyFrame | None, ends: list[float]) -> int |
         return 0
     bits = int(dataset.BitsAllocated)
     indices = np.arange(2 ** min(int(dataset.BitsStored), 16), dtype=np.uint8 if bits == 8 else np.uint16)
-    colours = apply_color_lut(indices[None], dataset)[0].astype(np.int64)
+    try:
+        colours = palette_colours(indices[None], dataset)[0].astype(np.int64)
+    except (ValueError, TypeError, AttributeError, IndexError, KeyError):
+        raise Quarantine(Reason.UNDECODABLE_PIXELS) from None
     return int(np.argmin(colours.sum(axis=1)))
 
 

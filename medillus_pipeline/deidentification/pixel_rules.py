@@ -13,7 +13,8 @@ class PixelRule:
     They are quarantined for `reason`, or cleaned where Clean Pixel Data is chosen.
 
     An object matches when its SOP Class UID is one of `classes` (or lies under one that ends in a point), its
-    BurnedInAnnotation is `flag`, and `image_type` is among its Image Type values; an empty field matches everything.
+    BurnedInAnnotation is `flag` (what is neither empty nor NO counts as YES), and `image_type` is among its Image Type
+    values; an empty field matches everything.
     """
 
     reason: Reason
@@ -35,6 +36,7 @@ PIXEL_RULES = (
     PixelRule(Reason.DERIVED_CT, classes=(_IMAGE + "2", _IMAGE + "2.1", _IMAGE + "2.2"), image_type="SECONDARY"),
     PixelRule(Reason.DERIVED_CT, classes=(_IMAGE + "2", _IMAGE + "2.1", _IMAGE + "2.2"), image_type="SCREEN SAVE"),
     PixelRule(Reason.CT_LOCALIZER, classes=(_IMAGE + "2", _IMAGE + "2.1", _IMAGE + "2.2"), image_type="LOCALIZER"),
+    PixelRule(Reason.SECONDARY_CAPTURE, image_type="SCREEN SAVE"),
 )
 """First match decides."""
 
@@ -49,7 +51,7 @@ def matching_rule(
         within = any(sop_class_uid.startswith(c) if c.endswith(".") else sop_class_uid == c for c in rule.classes)
         if (
             (within or not rule.classes)
-            and rule.flag in ("", flag)
+            and (rule.flag in ("", flag) or (rule.flag == "YES" and flag not in ("", "NO")))
             and (not rule.image_type or rule.image_type in image_type)
         ):
             return rule

@@ -1,21 +1,22 @@
 """Text in a displayed frame or an overlay plane: read by Tesseract (optional), or recognised by its shapes.
 
-A missed name is worse than a lost patch of anatomy, so everything that either way finds counts. Tesseract runs as a
-program of its own, fed through a pipe: no frame with a name on it reaches a temporary file, and a crash of it is not a
-crash of ours. What is done about the text is not here (`pixel_cleaning.py`).
+Tesseract runs as a program of its own, fed through a pipe: no frame with a name on it reaches a temporary file, and a
+crash of it is not a crash of ours. Which findings are believed is in `text_evidence.py`, what is done about the text in
+`pixel_cleaning.py`.
 """
 
 import io
 import os
 import shutil
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from functools import lru_cache
 
 import numpy as np
 from PIL import Image
 from scipy import ndimage
 
+from medillus_pipeline.deidentification.text_evidence import Word, text_boxes
 from medillus_pipeline.deidentification.text_shapes import Box, rows_of_shapes
 from medillus_pipeline.errors import ConfigurationError, TransientError
 
@@ -23,9 +24,8 @@ __all__ = ["Box", "find_text", "find_text_in_overlay", "ocr_available", "read_wo
 
 LANGUAGES = ("eng", "chi_sim")
 """Tesseract's languages, those of them that are installed; the first one must be."""
-LEAST_CHARACTERS = 2
-LEAST_CONFIDENCE = 15.0
-"""Of 100. Low: a name on anatomy is often read wrongly, and what it says is of no matter."""
+SURE_LETTERS = 4
+"""Letter-like shapes in a row that are text whether they can be read or not."""
 TIMEOUT = 120
 """Seconds for one pass over one frame."""
 INSTALL = "Clean Pixel Data needs Tesseract with English: install the packages tesseract-ocr and tesseract-ocr-eng"
@@ -52,20 +52,31 @@ def require_ocr() -> None:
         raise ConfigurationError(INSTALL)
 
 
-def find_text(frame: np.ndarray) -> list[Box]:
+def find_text(frame: np.ndarray, known: Collection[str] = (), *, legible: bool = False) -> list[Box]:
     """Rectangles of what may be text in a displayed frame, uint8 (rows, columns) or (rows, columns, 3), with a margin.
 
     Each colour channel is searched by itself, since text of any colour differs from its background in one of them.
-    Raises ConfigurationError where Tesseract is missing, TransientError where it does not finish.
+    `known` are the patient's names, ids and dates: what resembles one of them is text. With `legible` only words count
+    that were read, not shapes that look like letters. Raises ConfigurationError where Tesseract is missing,
+    TransientError where it does not finish.
     """
     require_ocr()
     rows, columns = frame.shape[:2]
-    found: list[Box] = []
+    words: list[Word] = []
+    shapes: list[Box] = []
+    sure: list[Box] = []
+    reading = 0
     for plane in _planes(frame):
-        found += rows_of_shapes(plane)
+        if not legible:
+            shapes += rows_of_shapes(plane)
+            sure += rows_of_shapes(plane, letters=SURE_LETTERS)
         for picture, scale in _passes(plane):
-            found += [_padded(box, scale) for box, _ in read_words(picture)]
-    return [box for box in dict.fromkeys(_within(box, rows, columns) for box in found) if box.right > box.left]
+            for box, text, confidence in read_words(picture):
+                left, top, right, bottom = (value / scale for value in box)
+                words.append(Word((left, top, right, bottom), text, confidence, reading))
+            reading += 1
+    found = (_within(box, rows, columns) for box in text_boxes(words, shapes, sure, known))
+    return [box for box in dict.fromkeys(found) if box.right > box.left and box.bottom > box.top]
 
 
 def find_text_in_overlay(bits: np.ndarray) -> list[Box]:
@@ -73,8 +84,9 @@ def find_text_in_overlay(bits: np.ndarray) -> list[Box]:
     return find_text(np.where(bits, 255, 0).astype(np.uint8))
 
 
-def read_words(picture: np.ndarray) -> list[tuple[Box, str]]:
-    """What Tesseract takes for words in `picture`, uint8 (rows, columns), and where: **may be identifying**.
+def read_words(picture: np.ndarray) -> list[tuple[Box, str, float]]:
+    """What Tesseract takes for words in `picture`, uint8 (rows, columns): where, what (**may be identifying**), and how
+    sure it is (0 to 100).
 
     Raises ConfigurationError where Tesseract is missing, TransientError where it does not finish.
     """
@@ -93,18 +105,14 @@ def read_words(picture: np.ndarray) -> list[tuple[Box, str]]:
     return list(_words(done.stdout.decode("utf-8", "replace")))
 
 
-def _words(table: str) -> Iterator[tuple[Box, str]]:
+def _words(table: str) -> Iterator[tuple[Box, str, float]]:
     for line in table.splitlines()[1:]:
         fields = line.split("\t")
         if len(fields) != 12 or fields[0] != "5":  # level 5 is a word
             continue
         left, top, width, height = (int(field) for field in fields[6:10])
-        characters = sum(character.isalnum() for character in fields[11])
-        # a Chinese character is a word by itself
-        if (characters < LEAST_CHARACTERS and fields[11].isascii()) or not characters:
-            continue
-        if float(fields[10]) >= LEAST_CONFIDENCE and height <= 2.5 * width:
-            yield Box(left, top, left + width, top + height), fields[11]
+        if any(character.isalnum() for character in fields[11]):
+            yield Box(left, top, left + width, top + height), fields[11], float(fields[10])
 
 
 def _planes(frame: np.ndarray) -> list[np.ndarray]:
@@ -129,15 +137,6 @@ def _passes(plane: np.ndarray) -> Iterator[tuple[np.ndarray, int]]:
     for ink in (plane, 255 - plane):  # strokes that stand out from anatomy, light ones and dark ones
         strokes = np.asarray(ndimage.white_tophat(ink, size=(17, 17)))
         yield enlarged(255 - np.minimum(strokes, 127) * 2), scale
-
-
-def _padded(box: Box, scale: int) -> Box:
-    left, top, right, bottom = box
-    height = bottom - top
-    side, above = height * 6 // 10, height * 3 // 10
-    return Box(
-        (left - side) // scale, (top - above) // scale, -(-(right + side) // scale), -(-(bottom + above) // scale)
-    )
 
 
 def _within(box: Box, rows: int, columns: int) -> Box:

@@ -1,7 +1,7 @@
 """Private elements that Retain Safe Private keeps (PS3.15 E.3.10): found by private creator, never by block number.
 
 The standard's list is `safe_private.csv` (facts of Table E.3.10-1: creator, group, element within the block, VR), of
-edition 2020b. How an element is carried over is not here: see `deidentify.py`.
+edition 2020b. How an element is carried over is not here: see `treatment.py`.
 
 What the list names is not always safe byte for byte. Of its 130 rows:
 

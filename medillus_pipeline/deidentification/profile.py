@@ -2,7 +2,7 @@
 
 The table itself is `ps3_15_table.csv` (facts of the standard: tag, action code per profile and option). Here stand its
 reading, the order of precedence, and our answer for what the table leaves open: compound codes, and attributes that
-the table does not list. How an action is carried out on bytes is not here: see `deidentify.py`.
+the table does not list. How an action is carried out on bytes is not here: see `treatment.py`.
 """
 
 import csv

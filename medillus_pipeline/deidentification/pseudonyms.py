@@ -1,6 +1,6 @@
 """Keyed stand-ins (HMAC-SHA256) for identifiers. The same key gives the same pseudonym everywhere; without it, none.
 
-What is not here: which attribute gets which treatment (`deidentify.py`), and where the key is kept (`settings.py`).
+What is not here: which attribute gets which treatment (`profile.py`), and where the key is kept (`settings.py`).
 """
 
 import hashlib

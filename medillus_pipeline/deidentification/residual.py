@@ -18,6 +18,7 @@ from pydicom.uid import UID
 from medillus_pipeline.deidentification.outside_table import CODED_KEYWORDS
 from medillus_pipeline.deidentification.profile import Sensitivity
 from medillus_pipeline.deidentification.values import DUMMY_TEXT
+from medillus_pipeline.deidentification.written_dates import dates_written_in
 from medillus_pipeline.dicom.encoded import Elements, items_of, scan
 
 if TYPE_CHECKING:
@@ -35,11 +36,14 @@ _MAKES = ("ge medical systems", "philips medical systems", "siemens healthineers
 COMMON_WORDS = frozenset((*_COMMON_WORDS.split(), *_MAKES))
 """Words that identify nobody when they stand alone as a name or id, and that legitimate attributes hold."""
 
-_MEASURED = re.compile(r"(?:[+-]?(?:\d*\.\d*(?:[eE][+-]?\d+)?|\d{1,4})[ \\]*)+")
+_NUMBER = r"[+-]?(?:\d+\.\d*|\.\d+|\d{1,4})(?:[eE][+-]?\d{1,3})?"
+_MEASURED = re.compile(rf" *{_NUMBER}(?: *\\ *{_NUMBER})* *")
 _NUMERIC_TOKEN = re.compile(r"[0-9a-z.]+")
 _DATE = re.compile(rb"(\d{4})(\d{2})(\d{2})")
-_DATE_IN_TEXT = re.compile(r"(?<!\d)(\d{8}|\d{4}[-./]\d\d[-./]\d\d|\d\d[-./]\d\d[-./]\d{4})(?!\d)")
-_SPLIT_NAME = re.compile(r"[\^=\s,]+")
+_DIGITS = re.compile(r"\d.*\d", re.DOTALL)
+_SPLIT_NAME = re.compile(r"[\^=\s,\-'’]+")
+FREE_VRS = frozenset(["AE", "LO", "LT", "SH", "ST", "UC", "UR", "UT", "PN"])
+"""VRs in which anything can be written."""
 
 
 class Identifier(NamedTuple):
@@ -55,10 +59,13 @@ class Identifier(NamedTuple):
 
 
 class Kept(NamedTuple):
-    """A text value that was taken over from the source, for searching across files of one patient."""
+    """A text value that was taken over from the source, for searching across files of one patient. `free` says that its
+    VR sets no form (no number, code or date).
+    """
 
     keyword: str
     text: str
+    free: bool = True
 
 
 class Replaced(NamedTuple):
@@ -70,15 +77,20 @@ class Replaced(NamedTuple):
 
 
 def identifiers_of(keyword: str, vr: str, text: str, sensitivity: Sensitivity, raw: bytes) -> list[Identifier]:
-    """The searchable identifiers in one replaced text value: each value, and each component of a name."""
+    """The identifiers in one replaced text value: each value, and each component of a name. Those that are too short to
+    be looked for inside other text have no needles: they are compared with whole values.
+    """
     found = []
     encoded = b"" if raw.isascii() else raw.strip(b" \x00").lower()
     for value in text.lower().split("\\"):
         value = value.strip(" \x00")
         candidates = [value] if vr != "PN" else [value, *_name_forms(value)]
         for candidate in dict.fromkeys(candidates):
-            if is_searchable(candidate) and candidate not in COMMON_WORDS and candidate != DUMMY_TEXT.lower():
-                needles = _forms(candidate, encoded if candidate is value else b"")
+            if len(candidate) < 2 or candidate in COMMON_WORDS or candidate == DUMMY_TEXT.lower():
+                continue
+            long = is_searchable(candidate)
+            if long or sensitivity is Sensitivity.IDENTIFYING:
+                needles = _forms(candidate, encoded if candidate is value else b"") if long else ()
                 found.append(Identifier(keyword, candidate, sensitivity, needles))
     return found
 
@@ -100,19 +112,24 @@ def _name_forms(name: str) -> list[str]:
 def found_in(made: "Deidentified") -> Counter[str]:
     """Everything that this module looks for in one file and its row: attribute keyword → number of values found."""
     cells = [str(value) for value in made.row.values()]
-    hits = search(made.header, cells, made.identifiers)
+    hits = search(made.header, cells, made.identifiers, made.retained)
     hits += unchanged(made.replaced)
-    hits += dates_in_text(made.replaced, made.kept)
+    free = [value for value in made.kept if value.free and value.text.lower().encode() not in made.retained]
+    hits += dates_in_text(made.replaced, free)
+    hits |= in_free_text(free, made.identifiers)
     if made.row["pixel_hash"] and UID(made.row["transfer_syntax_uid"]).is_compressed:
         hits += search_compressed(b"".join(made.pixels), made.identifiers)
     return hits
 
 
-def search(header: bytes, cells: Iterable[str], identifiers: Iterable[Identifier]) -> Counter[str]:
+def search(
+    header: bytes, cells: Iterable[str], identifiers: Iterable[Identifier], retained: frozenset[bytes] = frozenset()
+) -> Counter[str]:
     """Identifiers that stand in a new file or its row: attribute keyword → number of values found.
 
     `header` is the file up to its pixel data, as sound as we write it. A descriptive value may equal a value of a coded
-    element. Only where an identifier's bytes occur at all is the header taken apart, to see where values begin and end.
+    element; values of `retained`, in lower case, are left out. Only where an identifier's bytes occur at all is the
+    header taken apart, to see where values begin and end.
     """
     lowered = header.lower()
     row = "\x00".join(cells).lower().encode()
@@ -124,14 +141,14 @@ def search(header: bytes, cells: Iterable[str], identifiers: Iterable[Identifier
             if needle not in text:
                 continue
             if written is None:
-                written = _written(header)
+                written = [w for w in _written(header) if w[2].strip(b" \x00").lower() not in retained]
             if identifier.sensitivity is Sensitivity.DESCRIPTIVE:
                 coded = CODED_KEYWORDS
                 free = _joined(value for keyword, vr, value in written if vr != "CS" and keyword not in coded)
                 found = _stands_in(needle, free)
             else:
                 found = _stands_in(needle, _joined(value for _, _, value in written) + b"\x00" + row)
-                found = found or _stands_in(needle, lowered)
+                found = found or (not any(needle in value for value in retained) and _stands_in(needle, lowered))
             if found:
                 hits[identifier.keyword] += 1
                 break
@@ -167,7 +184,7 @@ def search_kept(kept: Iterable[Kept], identifiers: Iterable[Identifier]) -> dict
     single: dict[str, str] = {}
     several: list[tuple[str, str]] = []
     for identifier in identifiers:
-        if identifier.sensitivity is not Sensitivity.IDENTIFYING:
+        if identifier.sensitivity is not Sensitivity.IDENTIFYING or not identifier.needles:
             continue
         if _NUMERIC_TOKEN.fullmatch(identifier.text):
             single.setdefault(identifier.text, identifier.keyword)
@@ -203,21 +220,35 @@ def search_compressed(pixels: bytes | memoryview, identifiers: Iterable[Identifi
     )
 
 
+def in_free_text(kept: Iterable[Kept], identifiers: Iterable[Identifier]) -> Counter[str]:
+    """Identifiers in text that was taken over, where they are harder to see: a short one as a whole value, a long one
+    with figures next to its letters or letters next to its figures (MRN0012345).
+    """
+    values = {part.strip() for value in kept for part in value.text.lower().split("\\")}
+    text = _joined(value.encode() for value in sorted(values))
+    hits: Counter[str] = Counter()
+    for identifier in identifiers:
+        if identifier.sensitivity is not Sensitivity.IDENTIFYING:
+            continue
+        if not identifier.needles:
+            found = identifier.text in values
+        else:
+            found = any(needle in text and _stands_in(needle, text, glued=True) for needle in identifier.needles)
+        if found:
+            hits[identifier.keyword] += 1
+    return hits
+
+
 def dates_in_text(replaced: Iterable[Replaced], kept: Iterable[Kept]) -> Counter[str]:
     """Dates that were replaced and stand, as people write them, in text that was taken over: keyword → number."""
     text = "\x00".join([value.text for value in kept])
-    if not _DATE_IN_TEXT.search(text):
+    written = set(dates_written_in(text)) if _DIGITS.search(text) else set()
+    if not written:
         return Counter()
-    encoded = text.encode()
     hits: Counter[str] = Counter()
     for item in replaced:
         date = _DATE.match(item.before.strip(b" \x00"))
-        if date is None:
-            continue
-        year, month, day = date.groups()
-        forms = [year + month + day, *(mark.join((year, month, day)) for mark in (b"-", b".", b"/"))]
-        forms += [mark.join((day, month, year)) for mark in (b"-", b".", b"/")]
-        if any(_stands_in(form, encoded) for form in forms):
+        if date is not None and tuple(int(part) for part in date.groups()) in written:
             hits[item.keyword] += 1
     return hits
 
@@ -242,19 +273,23 @@ def _joined(values: Iterable[bytes]) -> bytes:
     return b"\x00".join(values).lower()
 
 
-def _stands_in(needle: bytes, text: bytes) -> bool:
-    """Whether the needle occurs with no letter or digit next to it; a point next to a digit continues a number."""
+def _stands_in(needle: bytes, text: bytes, *, glued: bool = False) -> bool:
+    """Whether the needle occurs with no letter or digit next to it; a point next to a digit continues a number. With
+    `glued` a letter may stand next to a figure and a figure next to a letter.
+    """
     start = text.find(needle)
     while start >= 0:
         end = start + len(needle)
         before, after = text[max(start - 2, 0) : start], text[end : end + 2]
-        if not _continues(needle[:1], before[-1:], before[:-1]) and not _continues(needle[-1:], after[:1], after[1:]):
+        if not _continues(needle[:1], before[-1:], before[:-1], glued) and not _continues(
+            needle[-1:], after[:1], after[1:], glued
+        ):
             return True
         start = text.find(needle, start + 1)
     return False
 
 
-def _continues(edge: bytes, neighbour: bytes, beyond: bytes) -> bool:
+def _continues(edge: bytes, neighbour: bytes, beyond: bytes, glued: bool) -> bool:
     if edge.isalnum() and neighbour.isalnum():
-        return True
+        return not glued or edge.isdigit() == neighbour.isdigit()
     return edge.isdigit() and neighbour == b"." and beyond.isdigit()

@@ -18,7 +18,14 @@ from medillus_pipeline.deidentification.policy import Policy
 from medillus_pipeline.deidentification.private import SafePrivateList
 from medillus_pipeline.deidentification.profile import Action, Profile, Rule, Sensitivity
 from medillus_pipeline.deidentification.pseudonyms import Pseudonymiser
-from medillus_pipeline.deidentification.residual import MINIMUM_LENGTH, Identifier, Kept, Replaced, identifiers_of
+from medillus_pipeline.deidentification.residual import (
+    FREE_VRS,
+    MINIMUM_LENGTH,
+    Identifier,
+    Kept,
+    Replaced,
+    identifiers_of,
+)
 from medillus_pipeline.deidentification.structured import identifies_somebody
 from medillus_pipeline.deidentification.terms import Terms
 from medillus_pipeline.dicom.encoded import MAXIMUM_DEPTH, Element, Elements, items_of, text_in
@@ -27,6 +34,7 @@ from medillus_pipeline.dicom.outcomes import Quarantine, Reason
 
 _CODING_SCHEME, _SCHEME_VERSION, _CONTENT_SEQUENCE = 0x00080102, 0x00080103, 0x0040A730
 _ELEMENT_WISE = frozenset(["DA", "DT", "AS"])
+_DATES = frozenset(["DA", "DT"])
 LOCAL_SCHEME = b"99REMOVED"
 """Designator of all codes of sites' own schemes, whose names tell the site (PS3.16 8.2 reserves 99… for them)."""
 _REMEMBERED_BYTES = 1024
@@ -41,6 +49,8 @@ class Treatment(NamedTuple):
     kept: tuple[Kept, ...] = ()
     replaced: tuple[Replaced, ...] = ()
     identifiers: tuple[Identifier, ...] = ()
+    retained: tuple[bytes, ...] = ()
+    """Values that stay because an option says so: the search for identifiers leaves them out."""
 
 
 GONE = Treatment(b"")
@@ -71,7 +81,7 @@ class Rulebook:
 
 class Place:
     """A data set at one place of one kind of file of one patient. `dummy` says that every value in it is replaced,
-    `local_code` that it is a code of a site's own scheme.
+    `local_code` that it is a code of a site's own scheme, `retained` that an option keeps the sequence around it.
     """
 
     def __init__(
@@ -85,12 +95,14 @@ class Place:
         path: tuple[str, ...] = (),
         dummy: bool = False,
         local_code: bool = False,
+        retained: bool = False,
     ) -> None:
         self.book, self.person, self.encoder, self.sop_class_uid = book, person, encoder, sop_class_uid
         self.encodings, self.path, self.dummy, self.local_code = encodings, path, dummy, local_code
+        self.retained = retained
         self.rules = book.profile.rules(sop_class_uid, path)
         self._treated: dict[int, dict[tuple[str | None, bytes], Treatment]] = {}
-        self._inner: dict[tuple[str, tuple[str, ...], bool, bool], Place] = {}
+        self._inner: dict[tuple[str, tuple[str, ...], bool, bool, bool], Place] = {}
 
     def data_set(self, elements: Elements, fixed: dict[int, bytes], left: frozenset[int] = frozenset()) -> Treatment:
         """All elements of a (nested) data set; those of `fixed` are given encoded, those of `left` are not written."""
@@ -138,7 +150,8 @@ class Place:
             action = Action.DUMMY
         vr = self._vr(rule, element)
         if action is Action.REMOVE or vr is None or element.vr == "SQ" or isinstance(element.value, list):
-            return Treatment(b"", identifiers=identifiers)
+            gone = (Replaced(rule.keyword, element.raw, b""),) if rule.vr in _DATES else ()
+            return Treatment(b"", replaced=gone, identifiers=identifiers)
         before = element.raw
         if (self.local_code or self.dummy) and tag == _CODING_SCHEME:
             after: bytes | None = LOCAL_SCHEME
@@ -154,9 +167,12 @@ class Place:
             encoded = self.encoder.element(tag, vr, after)
         except ValueError:
             return Treatment(b"", identifiers=identifiers)
+        if action is Action.KEEP and (rule.retained or self.retained):
+            return Treatment(encoded, identifiers=identifiers, retained=(after.strip(b" \x00").lower(),))
         taken_over = action in (Action.KEEP, Action.CLEAN) and vr in STRING_VRS
-        searched = taken_over and (len(after) >= MINIMUM_LENGTH or not after.isascii())
-        kept = (Kept(rule.keyword, values.decoded(after, self.encodings)),) if searched else ()
+        free = vr in FREE_VRS
+        searched = taken_over and (len(after) >= (2 if free else MINIMUM_LENGTH) or not after.isascii())
+        kept = (Kept(rule.keyword, values.decoded(after, self.encodings), free),) if searched else ()
         compared = action not in (Action.KEEP, Action.CLEAN, Action.DUMMY) and vr in _ELEMENT_WISE
         replaced = (Replaced(rule.keyword, before, after),) if compared else ()
         return Treatment(encoded, kept, replaced, identifiers)
@@ -231,7 +247,8 @@ class Place:
             dropped = self._identifiers_within(about, len(self.path))
             items = [item for item in items if not any(item is other for other in about)]
         dummy = action is Action.DUMMY
-        inner = [self._place_of(item, rule.keyword, dummy, rule.retained).data_set(item, {}) for item in items]
+        retained = self.retained or rule.retained
+        inner = [self._place_of(item, rule.keyword, dummy, retained).data_set(item, {}) for item in items]
         joined = _joined(self.encoder.sequence(tag, [item.encoded for item in inner]), inner)
         return joined._replace(identifiers=(*joined.identifiers, *dropped)) if dropped else joined
 
@@ -240,8 +257,8 @@ class Place:
         retains stay, whoever made them.
         """
         encodings = encodings_in(item, self.encodings)
-        local = not retained and _CODING_SCHEME in item and text_in(item, _CODING_SCHEME) not in CODING_SCHEMES
-        key = (keyword, encodings, dummy, local)
+        local = not retained and text_in(item, _CODING_SCHEME) not in CODING_SCHEMES
+        key = (keyword, encodings, dummy, local, retained)
         found = self._inner.get(key)
         if found is None:
             found = self._inner[key] = Place(
@@ -253,6 +270,7 @@ class Place:
                 path=(*self.path, keyword),
                 dummy=dummy,
                 local_code=local,
+                retained=retained,
             )
         return found
 
@@ -264,7 +282,8 @@ class Place:
         if self.rules[tag].action is Action.GRAPHICS:
             cleaned = cleaned_overlay(tag >> 16, around)
             return GONE if cleaned is None else Treatment(self.encoder.element(tag, "OW", cleaned))
-        sound = is_sound(tag, element, around) and not (self.path and tag >> 16 == 0x7FE0)
+        sound = self.rules[tag].retained or is_sound(tag, element, around)
+        sound = sound and not (self.path and tag >> 16 == 0x7FE0)
         return self._treat(tag, element) if sound else GONE
 
     def _private(
@@ -352,4 +371,5 @@ def _joined(encoded: bytes, treatments: Sequence[Treatment]) -> Treatment:
         tuple([kept for treatment in treatments for kept in treatment.kept]),
         tuple([replaced for treatment in treatments for replaced in treatment.replaced]),
         tuple([identifier for treatment in treatments for identifier in treatment.identifiers]),
+        tuple([value for treatment in treatments for value in treatment.retained]),
     )

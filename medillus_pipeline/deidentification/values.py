@@ -185,9 +185,9 @@ def _matching(pattern: re.Pattern[bytes]) -> Callable[[bytes], bytes | None]:
 _CHECKS: dict[str, Callable[[bytes], bytes | None]] = {
     "AS": _matching(_AGE),
     "CS": _matching(_CODE),
-    "DA": _matching(_DATE),
+    "DA": lambda part: part if not part or _shift_date(part, 0) else None,
     "DS": _decimal,
-    "DT": _matching(_DATETIME),
+    "DT": lambda part: part if not part or _shift_datetime(part, 0) else None,
     "IS": _integer,
     "TM": _matching(_TIME),
     "UI": _matching(_UID),

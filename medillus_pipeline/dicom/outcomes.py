@@ -49,6 +49,8 @@ class Reason(StrEnum):
     ENCAPSULATED_DOCUMENT = "encapsulated_document"
     UNDECODABLE_PIXELS = "undecodable_pixels"
     """The pixels had to be cleaned, and cannot be decoded."""
+    TEXT_REMAINS = "text_remains"
+    """Text was still found in the pixels after they had been cleaned several times."""
     FACE_NOT_REMOVED = "face_not_removed"
     RESIDUAL_IDENTIFIER = "residual_identifier"
     ARCHIVE_UNREADABLE = "archive_unreadable"
@@ -98,6 +100,7 @@ _MEANINGS: dict[Outcome | Reason, str] = {
     "without its content",
     Reason.UNDECODABLE_PIXELS: "its pixels had to be searched for text or a face, and cannot be decoded; export it "
     "uncompressed",
+    Reason.TEXT_REMAINS: "text was still found in its pixels after they had been cleaned; export the original image",
     Reason.FACE_NOT_REMOVED: "it may show a face that could not be removed; export the series as parallel slices",
     Reason.RESIDUAL_IDENTIFIER: "an identifying value would have stayed in it; the check residual_identifiers names "
     "the attribute",

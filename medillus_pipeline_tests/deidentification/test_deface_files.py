@@ -118,3 +118,10 @@ def test_a_series_of_unknown_content_that_shows_no_head_comes_back_as_it_was() -
 def test_a_series_of_unknown_content_that_shows_a_head_is_defaced() -> None:
     files = [encoded(source) for source in _slices("CT", flag="")]
     assert deface_series(files) != files
+
+
+@pytest.mark.parametrize(("orientation", "first", "last"), [("sagittal", 24, 46), ("coronal", 0, 24)])
+def test_a_narrow_block_of_mr_slices_of_unknown_content_is_refused(orientation: str, first: int, last: int) -> None:
+    with pytest.raises(Quarantine) as caught:
+        deface_series([encoded(source) for source in _slices("MR", orientation, flag="")[first:last]])
+    assert caught.value.reason is Reason.FACE_NOT_REMOVED

@@ -15,6 +15,7 @@ from pydicom.uid import (
     ExplicitVRBigEndian,
     ExplicitVRLittleEndian,
     ImplicitVRLittleEndian,
+    MRImageStorage,
     RLELossless,
     RTDoseStorage,
     RTStructureSetStorage,
@@ -207,6 +208,9 @@ def reason_of(data: bytes, pseudonymiser: Pseudonymiser) -> Reason:
     ("changes", "reason"),
     [
         ({"BurnedInAnnotation": "YES"}, Reason.BURNED_IN_ANNOTATION),
+        ({"BurnedInAnnotation": ["YES", "NO"]}, Reason.BURNED_IN_ANNOTATION),
+        ({"BurnedInAnnotation": "Y"}, Reason.BURNED_IN_ANNOTATION),
+        ({"SOPClassUID": MRImageStorage, "ImageType": ["DERIVED", "OTHER", "SCREEN SAVE"]}, Reason.SECONDARY_CAPTURE),
         ({"SOPClassUID": SecondaryCaptureImageStorage}, Reason.SECONDARY_CAPTURE),
         ({"SOPClassUID": UltrasoundImageStorage}, Reason.ULTRASOUND),
         ({"ImageType": ["DERIVED", "SECONDARY", "AXIAL"]}, Reason.DERIVED_CT),

@@ -136,6 +136,17 @@ def test_an_identifier_of_another_file_of_the_patient_quarantines_too(
     assert b"annhaeuser" not in clean_bytes(clean, result)
 
 
+def test_a_description_of_the_same_words_does_not_hide_an_identifier(
+    landing: Zone, clean: Zone, pseudonymiser: Pseudonymiser
+) -> None:
+    named = image(number=1, OtherPatientNames="Tannhaeuser")
+    described = image(number=2, StudyDescription="Tannhaeuser")
+    held = image(number=3, ReceiveCoilName="Tannhaeuser")
+    deliver(landing, FOLDER, {"1": encoded(named), "2": encoded(described), "3": encoded(held)})
+    result = run(landing, clean, pseudonymiser)
+    assert outcomes(result) == {"1": "published", "2": "published", "3": "residual_identifier"}
+
+
 def test_identifiers_of_quarantined_files_count_as_well(
     landing: Zone, clean: Zone, pseudonymiser: Pseudonymiser
 ) -> None:

@@ -28,6 +28,10 @@ from medillus_pipeline_tests.deidentification.midi_b_report import (
 from medillus_pipeline_tests.deidentification.scoring import score
 
 
+PHOTOGRAPH = "deid_data/cookie2.dcm"
+"""Full of structure that reads like words, so that it may stay out where pixels are cleaned."""
+
+
 @pytest.fixture(scope="module")
 def phi(shared_data: Path) -> Path:
     return shared_data / "phi"
@@ -64,9 +68,11 @@ def test_every_check_is_met_by_default(phi: Path, plain: dict[str, bytes]) -> No
         assert checks >= (0 if kind is Kind.PIXELS_HIDDEN else 40), kind
 
 
+@pytest.mark.slow  # minutes of OCR over large colour frames
 def test_every_check_is_met_where_pixels_are_cleaned(phi: Path, cleaned: dict[str, bytes]) -> None:
-    assert set(cleaned) == {*PLAIN, *CLEANED}
-    result = scored(sources(phi, cleaned=True), phi.parent / "standard", cleaned)
+    assert {*PLAIN, *CLEANED} - set(cleaned) <= {PHOTOGRAPH}
+    published = {name: source for name, source in sources(phi, cleaned=True).items() if name in cleaned}
+    result = scored(published, phi.parent / "standard", cleaned)
     assert result.failed() == [], result.table()
     assert all(checks for checks, _ in result.counts().values())
     assert len(result.results) > 4000

@@ -52,7 +52,7 @@ def delivered(path: Path) -> FileDataset:
 
 def words(picture: np.ndarray) -> str:
     enlarged = np.kron(picture, np.ones((3, 3), np.uint8))
-    return " ".join(text for _, text in read_words(enlarged)).upper()
+    return " ".join(text for _, text, _ in read_words(enlarged)).upper()
 
 
 def test_a_name_in_the_third_frame_is_blacked_out_in_all_frames() -> None:

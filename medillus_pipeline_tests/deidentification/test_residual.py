@@ -9,7 +9,10 @@ from medillus_pipeline.deidentification.residual import (
     Identifier,
     Kept,
     Replaced,
+    dates_in_text,
     identifiers_of,
+    in_free_text,
+    is_worth_comparing,
     search,
     search_kept,
     unchanged,
@@ -80,7 +83,8 @@ def test_the_parts_of_a_name_identify_but_common_words_and_short_values_do_not()
     texts = {i.text for i in identifiers_of("PatientName", "PN", "Kaufman^Scott^A", IDENTIFYING, b"Kaufman^Scott^A")}
     assert {"kaufman", "scott", "kaufman^scott^a"} <= texts
     assert not identifiers_of("PatientName", "PN", "Phantom^CT", IDENTIFYING, b"").count("phantom")
-    assert identifiers_of("PatientID", "LO", "4711", IDENTIFYING, b"4711") == []
+    (short,) = identifiers_of("PatientID", "LO", "4711", IDENTIFYING, b"4711")
+    assert short.needles == ()  # compared with whole values alone
 
 
 def test_identifiers_of_one_file_are_searched_in_what_another_kept() -> None:
@@ -92,3 +96,62 @@ def test_identifiers_of_one_file_are_searched_in_what_another_kept() -> None:
 def test_a_date_that_came_out_as_it_went_in_is_a_hit() -> None:
     same, moved = Replaced("StudyDate", b"2024 ", b"2024"), Replaced("SeriesDate", b"20240101", b"20200101")
     assert unchanged([same, moved]) == {"StudyDate": 1}
+
+
+@pytest.mark.parametrize(
+    ("text", "compared"),
+    [
+        ("512\\512", False),
+        ("0.9998476951\\-0.0174524064\\0.0012345678\\0.0174524064\\0.9998476951\\1e-16", False),
+        ("12345678", True),
+        ("1.2.840.113619.2.55", True),
+        ("1" * 63 + "A", True),
+    ],
+)
+def test_measured_numbers_are_not_compared_and_ids_of_digits_are(text: str, compared: bool) -> None:
+    assert is_worth_comparing(Kept("ImageOrientationPatient", text)) is compared
+
+
+def test_what_an_option_retains_is_no_hit_and_what_stands_beside_it_is() -> None:
+    hospital, retained = identifier("RequestingService", "St Walpurgis"), frozenset([b"st walpurgis"])
+    assert not search(header(InstitutionName=b"St Walpurgis"), [], [hospital], retained)
+    assert search(header(InstitutionName=b"St Walpurgis", ImageComments=b"at St Walpurgis"), [], [hospital], retained)
+
+
+@pytest.mark.parametrize(
+    "written",
+    [
+        *("seen 24.12.1961", "1961-12-24", "12/24/1961", "24/12/61", "DOB19611224", "4 24 Dec 1961", "December 24, 1961"),
+        *("24DEC1961", "24-12-1961", "12241961", "12 24 61"),
+    ],
+)
+def test_a_date_is_found_however_people_write_it(written: str) -> None:
+    replaced = [Replaced("PatientBirthDate", b"19611224", b"")]
+    assert dates_in_text(replaced, [Kept("SoftwareVersions", written)]) == {"PatientBirthDate": 1}
+
+
+@pytest.mark.parametrize("other", ["1961", "24 12", "25.12.1961", "VB17A 2.4.12.1961.5", "1.2.840.19611224.1x"])
+def test_what_is_another_date_or_none_is_not_found(other: str) -> None:
+    replaced = [Replaced("PatientBirthDate", b"19610224", b"")]
+    assert not dates_in_text(replaced, [Kept("SoftwareVersions", other)])
+
+
+@pytest.mark.parametrize(
+    ("text", "searched", "hit"),
+    [
+        ("VOGELWEIDE2", "Vogelweide", True),
+        ("MRN0012345", "0012345", True),
+        ("Vogelweiden", "Vogelweide", False),
+        ("Kim", "Kim", True),
+        ("Kimono", "Kim", False),
+        ("B31s\\kim", "Kim", True),
+    ],
+)
+def test_free_text_is_searched_more_closely(text: str, searched: str, hit: bool) -> None:
+    found = in_free_text([Kept("SequenceName", text)], [identifier("PatientName", searched)])
+    assert bool(found) is hit
+
+
+def test_the_parts_of_a_double_name_identify_too() -> None:
+    texts = {i.text for i in identifiers_of("PatientName", "PN", "Meier-Vogelweide^O'Brien", IDENTIFYING, b"x")}
+    assert {"meier", "vogelweide", "brien"} <= texts

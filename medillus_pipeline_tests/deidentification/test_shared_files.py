@@ -25,7 +25,7 @@ from medillus_pipeline_tests.deidentification.delivered_files import deliver
 from medillus_pipeline_tests.deidentification.planted import facts, vr_of
 
 PUBLISHED = Reason.NONE
-JPEG_LOSSLESS = Reason.SAME_PIXELS if find_spec("gdcm") else Reason.DIFFERENT_PIXELS
+JPEG_LOSSLESS = Reason.SAME_PIXELS if find_spec("imagecodecs") else Reason.DIFFERENT_PIXELS
 """Without a decoder nobody can tell whether a copy of a slice is the same: it stays out as a conflict."""
 
 PHI = {

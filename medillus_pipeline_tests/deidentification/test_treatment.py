@@ -6,10 +6,13 @@ import numpy as np
 import pytest
 from pydicom import dcmread
 from pydicom.dataset import Dataset
+from pydicom.uid import ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
+from medillus_pipeline.deidentification import residual
 from medillus_pipeline.deidentification.deidentify import _desk, deidentify
 from medillus_pipeline.deidentification.options import DEFAULT_OPTIONS, Option
-from medillus_pipeline.deidentification.policy import Policy
+from medillus_pipeline.deidentification.pixel_text import ocr_available
+from medillus_pipeline.deidentification.policy import Policy, RegionRule
 from medillus_pipeline.deidentification.private import SafePrivate
 from medillus_pipeline.deidentification.pseudonyms import Pseudonymiser
 from medillus_pipeline_tests.deidentification.delivered_files import encoded, image, item
@@ -123,3 +126,31 @@ def test_a_decimal_string_that_is_too_long_is_rounded_and_a_long_number_goes(pse
         spoiled = data[:at] + b"\x18\x00P\x00DS" + len(value).to_bytes(2, "little") + value + data[at + 12 :]
         found = dcmread(io.BytesIO(deidentify(spoiled, pseudonymiser).data))
         assert found.get("SliceThickness") == expected
+
+
+def test_what_an_option_retains_costs_no_file_its_place(pseudonymiser: Pseudonymiser) -> None:
+    hospital = {"InstitutionName": "St Walpurgis", "RequestingService": "St Walpurgis"}
+    policy = Policy(options=DEFAULT_OPTIONS | {Option.RETAIN_INSTITUTION_IDENTITY})
+    beside = deidentify(encoded(image(**hospital)), pseudonymiser, policy=policy)
+    assert not residual.found_in(beside) and not residual.search_kept(beside.kept, beside.identifiers)
+    elsewhere = deidentify(encoded(image(**hospital, ReceiveCoilName="at St Walpurgis")), pseudonymiser, policy=policy)
+    assert residual.found_in(elsewhere)
+
+
+def test_a_removed_date_is_looked_for_in_text_that_is_kept(pseudonymiser: Pseudonymiser) -> None:
+    made = image(SeriesDate="20110314", ReceiveCoilName="of 20110314")
+    bare = deidentify(encoded(made), pseudonymiser, policy=Policy(options=frozenset()))
+    assert "SeriesDate" in residual.found_in(bare)
+
+
+def test_an_impossible_date_is_not_retained(pseudonymiser: Pseudonymiser) -> None:
+    assert not written(image(StudyDate="20209999"), pseudonymiser, Option.RETAIN_FULL_DATES).get("StudyDate")
+
+
+@pytest.mark.skipif(not ocr_available(), reason="Tesseract is not installed")
+@pytest.mark.parametrize("syntax", [ImplicitVRLittleEndian, ExplicitVRLittleEndian, ExplicitVRBigEndian])
+def test_a_file_with_cleaned_pixels_can_be_searched(syntax: str, pseudonymiser: Pseudonymiser) -> None:
+    region = RegionRule(boxes=((0, 0, 1, 1),))
+    policy = Policy(options=DEFAULT_OPTIONS | {Option.CLEAN_PIXEL_DATA}, regions=(region,))
+    data = encoded(image(ReceiveCoilName="Vogelweide"), syntax)
+    assert dict(residual.found_in(deidentify(data, pseudonymiser, policy=policy))) == {"PatientName": 1}
