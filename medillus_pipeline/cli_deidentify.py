@@ -96,7 +96,7 @@ def deidentify(
     beside = destination.expanduser().absolute()
     report = report or beside.with_name(f"{beside.name}.report")
     try:
-        with _text_withheld(), _stopped_like_ctrl_c(), _progress() as progress:
+        with text_withheld(), stopped_like_ctrl_c(), _progress() as progress:
             result = deidentify_folder(
                 source,
                 destination,
@@ -122,7 +122,7 @@ def reidentify(
     ] = None,
 ) -> None:
     """Who or what stands behind a pseudonym. Restricted: every use leaves a line in the access log."""
-    from medillus_pipeline.deidentification.source_folder import FolderZone
+    from medillus_pipeline.dicom.source_folder import FolderZone
     from medillus_pipeline.settings import load_reidentification_tables
 
     settings = Settings.from_environment()
@@ -217,7 +217,7 @@ def _progress() -> Iterator[Callable[[int, int], None] | None]:
 
 
 @contextmanager
-def _text_withheld() -> Iterator[None]:
+def text_withheld() -> Iterator[None]:
     """A defect of ours as one line: the text of its exception, and what a traceback shows, may identify somebody."""
     try:
         yield
@@ -233,7 +233,7 @@ def _text_withheld() -> Iterator[None]:
 
 
 @contextmanager
-def _stopped_like_ctrl_c() -> Iterator[None]:
+def stopped_like_ctrl_c() -> Iterator[None]:
     """SIGTERM ends the work as Ctrl-C does, so that working files are removed."""
 
     def stop(number: int, frame: object) -> None:

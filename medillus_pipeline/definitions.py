@@ -9,7 +9,17 @@ from typing import Any
 import dagster as dg
 
 from medillus_pipeline import telemetry
-from medillus_pipeline.assets import annotation, dataset, illustration, imaging, ingest, promotion, training, validation
+from medillus_pipeline.assets import (
+    annotation,
+    dataset,
+    illustration,
+    imaging,
+    ingest,
+    promotion,
+    training,
+    validation,
+    volumes,
+)
 from medillus_pipeline.automation.jobs import JOBS
 from medillus_pipeline.automation.schedules import SCHEDULES
 from medillus_pipeline.automation.sensors import SENSORS
@@ -20,7 +30,7 @@ from medillus_pipeline.settings import Settings
 
 telemetry.switch_off()
 
-STAGES = [ingest, imaging, annotation, dataset, training, validation, promotion, illustration]
+STAGES = [ingest, imaging, volumes, annotation, dataset, training, validation, promotion, illustration]
 
 
 def build_defs(

@@ -127,6 +127,7 @@ SLICES = Table(
         Column("window", "string", "preset or rule that made the PNG, for example soft-tissue"),
         Column("window_center", "double", "window centre in output units of the Modality LUT (HU for CT)", True),
         Column("window_width", "double", "window width in the same units", True),
+        Column("transform", "string", "every step from stored value to grey, to the last digit"),
         Column("minimum", "double", "least calibrated value of the frame, padding left out"),
         Column("maximum", "double", "greatest calibrated value of the frame, padding left out"),
         Column("mean", "double", "mean calibrated value of the frame, padding left out"),
@@ -135,6 +136,37 @@ SLICES = Table(
         Column("sha256", "string", "SHA-256 of the PNG"),
     ),
     ("slice_name",),
+)
+
+VOLUMES = Table(
+    "volumes",
+    "Every stack of parallel slices with the verdict whether it is a volume; the volume of each that is one.",
+    (
+        Column("series_instance_uid", "string", "pseudonymous Series Instance UID"),
+        Column("stack", "int32", "number of the stack in its series, the largest is 0; one orientation and size each"),
+        Column("study_instance_uid", "string", "pseudonymous Study Instance UID"),
+        Column("frame_of_reference_uid", "string", "pseudonymous Frame of Reference UID", True),
+        Column("patient", "string", "patient pseudonym"),
+        Column("split_token", "string", "as in instances"),
+        Column("modality", "string", "DICOM Modality"),
+        Column("body_part", "string", "BodyPartExamined", True),
+        Column("face", "string", "as in instances: none, possible, unknown, or removed"),
+        Column("verdict", "string", "volume, or why the stack is none: gaps, tilted_stack, too_few_slices …"),
+        Column("notes", "list<string>", "what is unusual about the stack or its series, in alphabetical order"),
+        Column("slices", "int32", "number of slices in the stack"),
+        Column("shape", "list<int32>", "columns, rows, slices of the volume", True),
+        Column("spacing", "list<double>", "distance of columns, of rows and of slices in mm", True),
+        Column("affine", "list<double>", "4x4 row-major: (column, row, slice, 1) to LPS mm; NIfTI's own is RAS", True),
+        Column("unit", "string", "HU, or calibrated for other output values of the Modality LUT", True),
+        Column("minimum", "double", "least calibrated value, padding left out", True),
+        Column("maximum", "double", "greatest calibrated value, padding left out", True),
+        Column("padding", "double", "calibrated value of pixels that hold no measurement, if the file names one", True),
+        Column("path", "string", "payload path of the volume (.nii.gz)", True),
+        Column("sha256", "string", "SHA-256 of the volume's file", True),
+        Column("bytes", "int64", "size of the volume's file", True),
+        Column("preview", "string", "payload path of the three planes (PNG); null where a face may show", True),
+    ),
+    ("series_instance_uid", "stack"),
 )
 
 MASKS = Table(
@@ -263,6 +295,7 @@ ILLUSTRATIONS = Table(
 TABLES = (
     INSTANCES,
     SLICES,
+    VOLUMES,
     MASKS,
     MASK_ITEMS,
     LEDGER,

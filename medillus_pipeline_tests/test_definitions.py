@@ -21,6 +21,7 @@ print(seconds, int(peak.split()[1]) / 1024, ",".join(heavy) or "none")
 ASSETS = {
     "deidentified_instances",
     "slices",
+    "volumes",
     "masks",
     "training_dataset",
     "anatomical_prior",
@@ -32,7 +33,15 @@ ASSETS = {
     "illustrations",
     "labelled_scans",
 }
-TABLE_ASSETS = {"deidentified_instances", "slices", "masks", "training_dataset", "illustrations", "labelled_scans"}
+TABLE_ASSETS = {
+    "deidentified_instances",
+    "slices",
+    "volumes",
+    "masks",
+    "training_dataset",
+    "illustrations",
+    "labelled_scans",
+}
 
 
 @pytest.fixture(scope="module")
@@ -109,16 +118,16 @@ def test_a_check_of_a_partitioned_asset_is_partitioned_too(definitions: dg.Defin
 
 
 def test_every_config_field_is_described() -> None:
-    from medillus_pipeline.assets import dataset, illustration, imaging, training, validation
+    from medillus_pipeline.assets import dataset, illustration, imaging, training, validation, volumes
 
-    modules = (dataset, illustration, imaging, training, validation)
+    modules = (dataset, illustration, imaging, training, validation, volumes)
     configs = [
         thing
         for module in modules
         for thing in vars(module).values()
         if isinstance(thing, type) and issubclass(thing, dg.Config) and thing.__module__ == module.__name__
     ]
-    assert len(configs) >= 7
+    assert len(configs) >= 8
     for config in configs:
         for name, field in config.model_fields.items():
             assert field.description, f"{config.__name__}.{name}"

@@ -1,5 +1,6 @@
 """`slices`: what an eye can look at, with its geometry."""
 
+from collections import Counter
 from collections.abc import Iterator
 
 import dagster as dg
@@ -16,6 +17,7 @@ from medillus_pipeline.assets.publishing import (
     row_counts,
     table_metadata,
 )
+from medillus_pipeline.dicom.further_windows import SLICE_WINDOWS
 from medillus_pipeline.failures import RETRY, failing_clearly
 from medillus_pipeline.partitions import deliveries
 from medillus_pipeline.resources.compute import ComputeResource
@@ -28,8 +30,9 @@ class SlicesConfig(dg.Config):
 
     window: str | None = Field(
         default=None,
-        description="Window of every slice: a CT preset (soft-tissue, lung, bone, brain), or `file` for each file's "
-        "own; unset chooses by modality and body part.",
+        description="Window of CT: a preset (soft-tissue, lung, bone, brain), one's own (liver=60/160, centre/width in "
+        "HU), or several by commas, of which the first makes the slice and the others further pictures of it; `file` "
+        "for each file's own, whatever the modality; unset chooses by modality and body part.",
     )
 
 
@@ -39,7 +42,7 @@ class SlicesConfig(dg.Config):
     group_name="images",
     owners=["team:data-engineering"],
     kinds={"png", "parquet"},
-    code_version="1",
+    code_version="2",
     retry_policy=RETRY,
     metadata=table_metadata(SLICES),
     check_specs=[
@@ -84,12 +87,17 @@ def slices(
     with failing_clearly():
         sheet = contact_sheet(rendered.slices, store.clean)
         preview = picture(store.clean, "previews", sheet, thumbnail=thumbnail(sheet))
+        if rendered.further or key in store.tables.keys(SLICE_WINDOWS):
+            store.tables.publish(SLICE_WINDOWS, key, SLICE_WINDOWS.to_arrow(rendered.further))
         version = store.tables.publish(SLICES, key, table)
     yield dg.MaterializeResult(
         data_version=dg.DataVersion(version),
         metadata={
             **row_counts(table),
             "series": len(set(table["series_instance_uid"].to_pylist())),
+            "further_windows": counts_table(dict(Counter(row["window"] for row in rendered.further)), heading="window")
+            if rendered.further
+            else 0,
             "series_notes": counts_table({str(note): count for note, count in rendered.notes.items()}, heading="note"),
             "frames_left_out": counts_table(skipped, heading="reason") if skipped else 0,
             **preview,

@@ -10,6 +10,7 @@ from medillus_pipeline.assets.ingest import deidentified_instances
 from medillus_pipeline.assets.promotion import promoted_generator
 from medillus_pipeline.assets.training import generator_checkpoint, judge, organ_segmenter
 from medillus_pipeline.assets.validation import validation_report
+from medillus_pipeline.assets.volumes import volumes
 from medillus_pipeline.partitions import annotation_batches, deliveries
 
 ONE_STEP_AT_A_TIME = {"execution": {"config": {"multiprocess": {"max_concurrent": 1}}}}
@@ -17,9 +18,9 @@ ONE_STEP_AT_A_TIME = {"execution": {"config": {"multiprocess": {"max_concurrent"
 
 ingest_delivery = dg.define_asset_job(
     "ingest_delivery",
-    selection=dg.AssetSelection.assets(deidentified_instances, slices),
+    selection=dg.AssetSelection.assets(deidentified_instances, slices, volumes),
     partitions_def=deliveries,
-    description="De-identify a delivery of images and render its slices.",
+    description="De-identify a delivery of images, render its slices and build its volumes.",
     tags={"stage": "ingest"},
 )
 

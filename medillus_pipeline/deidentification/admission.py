@@ -19,6 +19,7 @@ from medillus_pipeline.deidentification.options import Option
 from medillus_pipeline.deidentification.pixel_rules import matching_rule
 from medillus_pipeline.deidentification.policy import Policy
 from medillus_pipeline.deidentification.values import registered_name
+from medillus_pipeline.dicom.codestreams import without_remarks
 from medillus_pipeline.dicom.encoded import EncodedDataSet
 from medillus_pipeline.dicom.outcomes import Quarantine, Reason
 
@@ -41,6 +42,14 @@ _DOCUMENTS = ("1.2.840.10008.5.1.4.1.1.104.1", "1.2.840.10008.5.1.4.1.1.104.2")
 _PIXELS = (0x7FE00008, 0x7FE00009, 0x7FE00010)
 _OVERLAY_PLACE = (0x0010, 0x0011, 0x0100, 0x0102)
 """Rows, columns, bits allocated and bit position of an overlay."""
+_TERMS = """
+    ANN AR ASMT AU BDUS BI BMD CFM CR CT CTPROTOCOL DG DMS DOC DX ECG EEG EMG EOG EPS ES FID GM HC HD IO IOL IVOCT IVUS
+    KER KO LEN LS M3D MG MR NM OAM OCT OP OPM OPR OPT OPTBSV OPTENF OPV OSS OT PA PLAN PR PT PX RESP RF RG RTDOSE
+    RTIMAGE RTINTENT RTPLAN RTRAD RTRECORD RTSEGANN RTSTRUCT RWV SEG SM SMR SR SRF STAIN TEXTUREMAP TG US VA XA
+    XAPROTOCOL XC AS CD CF CP CS DD DF DM DS EC FA FS LP MA MS POS ST TDR VF
+"""
+_MODALITIES = frozenset(_TERMS.split())
+"""Defined terms of Modality (PS3.3 C.7.3.1.1.1), the retired ones too; what is none of them may be a word."""
 _NATIVE = (ImplicitVRLittleEndian, ExplicitVRLittleEndian, ExplicitVRBigEndian)
 
 
@@ -120,7 +129,7 @@ def _has_value(source: EncodedDataSet, tag: int) -> bool:
 
 def _modality(source: EncodedDataSet) -> str:
     modality = source.text(0x00080060).upper()
-    return modality if modality.replace("_", "").isalnum() and modality.isascii() and len(modality) <= 16 else "OT"
+    return modality if modality in _MODALITIES else "OT"
 
 
 def _with_pixels(source: EncodedDataSet, sop_class: str, pixel_tag: int, risky: bool) -> Admitted:
@@ -137,6 +146,7 @@ def _with_pixels(source: EncodedDataSet, sop_class: str, pixel_tag: int, risky: 
     if encapsulated:
         if _fragments(pixels) < frames:
             raise Quarantine(Reason.TRUNCATED_PIXELS)
+        pixels = without_remarks(pixels, syntax)
     else:
         needed = _native_bytes(source, pixel_tag, rows, columns, frames)
         if len(pixels) < needed:

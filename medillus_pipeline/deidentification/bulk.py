@@ -6,12 +6,13 @@ calls for; nothing of it is decoded.
 
 import struct
 
+from medillus_pipeline.deidentification.icc import without_texts
 from medillus_pipeline.dicom.encoded import Element, Elements
 
 _LUT_DESCRIPTOR, _LUT_DATA = 0x00283002, 0x00283006
 _PALETTE_DESCRIPTORS = {0x00281201: 0x00281101, 0x00281202: 0x00281102, 0x00281203: 0x00281103, 0x00281204: 0x00281104}
 _SEGMENTED = {0x00281221: 0x00281101, 0x00281222: 0x00281102, 0x00281223: 0x00281103, 0x00281224: 0x00281104}
-_ICC_PROFILE = 0x00282000
+ICC_PROFILE = 0x00282000
 _OFFSETS = (0x7FE00001, 0x7FE00002)
 _PHOTOMETRIC, _PIXEL_PRESENTATION, _NUMBER_OF_FRAMES = 0x00280004, 0x00089205, 0x00280008
 
@@ -29,9 +30,10 @@ def is_sound(tag: int, element: Element, around: Elements) -> bool:
         return _is_coloured(around) and entries > 0 and size in _sizes(entries)
     if tag in _SEGMENTED:
         return _is_coloured(around) and _entries(around, _SEGMENTED[tag]) > 0
-    if tag == _ICC_PROFILE:  # ISO 15076-1 7.2: size and signature stand in the header
+    if tag == ICC_PROFILE:  # ISO 15076-1 7.2: size and signature stand in the header
         raw = element.raw
-        return raw[36:40] == b"acsp" and 0 <= size - int.from_bytes(raw[:4], "big") <= 1
+        sound = raw[36:40] == b"acsp" and 0 <= size - int.from_bytes(raw[:4], "big") <= 1
+        return sound and without_texts(raw) is not None
     if tag in _OFFSETS:
         pixels = around.get(0x7FE00010)
         return pixels is not None and pixels.undefined and size == 8 * _frames(around)

@@ -42,7 +42,12 @@ AIR = -1000.0
 """HU that replaces the face in CT."""
 
 _NO_HEAD = float("nan")
-_NOT_A_VOLUME = {SeriesNote.NO_GEOMETRY, SeriesNote.GAPS, SeriesNote.UNEVEN_SPACING}
+_NOT_A_VOLUME = {
+    SeriesNote.NO_GEOMETRY,
+    SeriesNote.GAPS,
+    SeriesNote.UNEVEN_SPACING,
+    SeriesNote.MIXED_PIXEL_SPACING,
+}
 
 
 @dataclass(frozen=True)

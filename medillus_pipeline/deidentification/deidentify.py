@@ -16,7 +16,6 @@ from medillus_pipeline import __version__
 from medillus_pipeline.deidentification import values
 from medillus_pipeline.deidentification.admission import Admitted, admit
 from medillus_pipeline.deidentification.documents import replacement
-from medillus_pipeline.deidentification.face import Face
 from medillus_pipeline.deidentification.heads import may_show_face
 from medillus_pipeline.deidentification.identities import (
     SERIES,
@@ -37,10 +36,13 @@ from medillus_pipeline.deidentification.residual import Identifier, Kept, Replac
 from medillus_pipeline.deidentification.treatment import Person, Place, Rulebook
 from medillus_pipeline.dicom.encoded import EncodedDataSet, scan
 from medillus_pipeline.dicom.encoding import Encoder, file_meta
+from medillus_pipeline.dicom.face import Face
 from medillus_pipeline.dicom.outcomes import Quarantine, Reason
 from medillus_pipeline.dicom.reading import read_encoded, silenced
 
 _SOP_CLASS, _FRAME_OF_REFERENCE, _PATIENT_NAME, _PATIENT_ID = 0x00080016, 0x00200052, 0x00100010, 0x00100020
+_NAMES = (_PATIENT_NAME, _PATIENT_ID, 0x00101000, 0x00101001, 0x00101005, 0x00101060, 0x00102297)
+"""Also other ids and names, birth name, mother's birth name, responsible person."""
 _BODY_PART, _MANUFACTURER, _MODEL = 0x00180015, 0x00080070, 0x00081090
 _DATES = (0x00100030, 0x00080020, 0x00080022)
 """Birth, study and acquisition date."""
@@ -122,7 +124,7 @@ class _Desk:
         made = Deidentified(
             header=meta + body.encoded,
             pixels=_pixels(source, admitted, place.encoder),
-            row=self._row(source, admitted, identity, face),
+            row=self._row(source, admitted, identity, face, place),
             identifiers=tuple(dict.fromkeys(body.identifiers)),
             kept=body.kept,
             replaced=body.replaced,
@@ -189,8 +191,11 @@ class _Desk:
         }
         return found
 
-    def _row(self, source: EncodedDataSet, admitted: Admitted, identity: Identity, face: Face) -> dict[str, Any]:
-        part = source.text(_BODY_PART).upper()
+    def _row(
+        self, source: EncodedDataSet, admitted: Admitted, identity: Identity, face: Face, place: Place
+    ) -> dict[str, Any]:
+        part = source.elements.get(_BODY_PART)
+        written = place.element(_BODY_PART, part).encoded[8:].decode("ascii").strip() if part is not None else ""
         reference = source.text(_FRAME_OF_REFERENCE)
         mapped = values.mapped_uids(reference.encode(), self.uid).decode() if reference else None
         return {
@@ -202,7 +207,7 @@ class _Desk:
             "patient": identity.patient,
             "split_token": split_token(self.pseudonymiser, identity.patient_id),
             "modality": admitted.modality,
-            "body_part": part if part and values.acceptable("CS", part.encode("ascii", "replace"), ()) else None,
+            "body_part": written or None,
             "face": str(face),
             "rows": admitted.rows,
             "columns": admitted.columns,
@@ -263,8 +268,8 @@ def _known(source: EncodedDataSet, made: Deidentified) -> tuple[str, ...]:
 
 
 def _words(source: EncodedDataSet, encodings: tuple[str, ...]) -> frozenset[str]:
-    """The parts of the patient's name and id, in lower case."""
-    raw = (source.elements[tag].raw for tag in (_PATIENT_NAME, _PATIENT_ID) if tag in source.elements)
+    """The parts of the patient's names and ids, in lower case."""
+    raw = (source.elements[tag].raw for tag in _NAMES if tag in source.elements)
     return _parts(tuple(raw), encodings)
 
 

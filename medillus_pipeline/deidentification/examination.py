@@ -16,10 +16,10 @@ import xxhash
 
 from medillus_pipeline.deidentification import residual
 from medillus_pipeline.deidentification.deidentify import Deidentified, deidentify
-from medillus_pipeline.deidentification.face import Face
 from medillus_pipeline.deidentification.policy import Policy
 from medillus_pipeline.deidentification.pseudonyms import Pseudonymiser
 from medillus_pipeline.dicom.encoded import scan
+from medillus_pipeline.dicom.face import Face
 from medillus_pipeline.dicom.outcomes import Outcome, Quarantine, Reason
 from medillus_pipeline.dicom.reading import SourceFile, Unit, parse, read_unit, silenced
 from medillus_pipeline.errors import MedillusError, PermanentError, StoreError

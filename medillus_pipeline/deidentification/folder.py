@@ -33,8 +33,8 @@ from medillus_pipeline.deidentification.result_folder import (
     remove_others,
     write_whole,
 )
-from medillus_pipeline.deidentification.source_folder import FolderZone, Listing, SourceZone, list_folder
 from medillus_pipeline.dicom.outcomes import Outcome
+from medillus_pipeline.dicom.source_folder import FolderZone, Listing, SourceZone, list_folder
 from medillus_pipeline.errors import InputError, MedillusError, StoreError
 from medillus_pipeline.tables import storable
 

@@ -16,8 +16,8 @@ from typing import Any
 from medillus_pipeline import __version__
 from medillus_pipeline.deidentification.policy import Policy
 from medillus_pipeline.deidentification.policy_file import policy_summary
-from medillus_pipeline.deidentification.source_folder import UNSEEN, NotRead
 from medillus_pipeline.dicom.outcomes import WHAT_TO_DO, Reason
+from medillus_pipeline.dicom.source_folder import UNSEEN, NotRead
 from medillus_pipeline.errors import StoreError
 from medillus_pipeline.tables import INSTANCES, LEDGER, to_parquet
 

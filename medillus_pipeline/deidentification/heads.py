@@ -9,8 +9,8 @@ import re
 from collections.abc import Iterator
 from functools import lru_cache
 
-from medillus_pipeline.deidentification.face import Face
 from medillus_pipeline.dicom.encoded import Elements, EncodedDataSet, items_of, text_in
+from medillus_pipeline.dicom.face import Face
 
 VOLUMES = frozenset(("CT", "MR", "PT"))
 """Modalities whose stacks can be rendered as a surface; PET shows the skin when not attenuation corrected."""

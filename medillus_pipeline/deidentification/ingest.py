@@ -27,12 +27,12 @@ from medillus_pipeline.deidentification.examination import (
     publish,
     remove_faces,
 )
-from medillus_pipeline.deidentification.face import Face
 from medillus_pipeline.deidentification.options import Option
 from medillus_pipeline.deidentification.policy import Policy, ready
 from medillus_pipeline.deidentification.pseudonyms import Pseudonymiser
 from medillus_pipeline.deidentification.reidentification import Kind, Original
 from medillus_pipeline.deidentification.staging import beside, staging
+from medillus_pipeline.dicom.face import Face
 from medillus_pipeline.dicom.outcomes import Outcome, Reason
 from medillus_pipeline.dicom.reading import Unit, list_units
 from medillus_pipeline.errors import TransientError

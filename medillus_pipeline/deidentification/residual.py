@@ -8,6 +8,7 @@ A finding names an attribute and a count, never the value.
 """
 
 import re
+import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, NamedTuple
@@ -42,6 +43,10 @@ _NUMERIC_TOKEN = re.compile(r"[0-9a-z.]+")
 _DATE = re.compile(rb"(\d{4})(\d{2})(\d{2})")
 _DIGITS = re.compile(r"\d.*\d", re.DOTALL)
 _SPLIT_NAME = re.compile(r"[\^=\s,\-'’]+")
+_LONG_NUMBER = re.compile(r"\d{7,}")
+_DIGITS_APART = re.compile(r"[-+()/. \d]{7,}")
+_SPELT = {"ä": "ae", "ö": "oe", "ü": "ue", "ß": "ss", "ø": "oe", "å": "aa", "æ": "ae", "ł": "l", "đ": "d"}
+_CODECS = ("utf-8", "latin-1", "gb18030", "utf-16-le")
 FREE_VRS = frozenset(["AE", "LO", "LT", "SH", "ST", "UC", "UR", "UT", "PN"])
 """VRs in which anything can be written."""
 
@@ -84,7 +89,11 @@ def identifiers_of(keyword: str, vr: str, text: str, sensitivity: Sensitivity, r
     encoded = b"" if raw.isascii() else raw.strip(b" \x00").lower()
     for value in text.lower().split("\\"):
         value = value.strip(" \x00")
-        candidates = [value] if vr != "PN" else [value, *_name_forms(value)]
+        candidates = [value, *(_name_forms(value) if vr == "PN" else ())]
+        if sensitivity is Sensitivity.IDENTIFYING and vr not in ("PN", "UI"):
+            candidates += _numbers(value)
+        if not value.isascii():
+            candidates += [plain for candidate in candidates for plain in _plain(candidate)]
         for candidate in dict.fromkeys(candidates):
             if len(candidate) < 2 or candidate in COMMON_WORDS or candidate == DUMMY_TEXT.lower():
                 continue
@@ -105,8 +114,33 @@ def _name_forms(name: str) -> list[str]:
     forms = []
     for group in name.split("="):
         parts = [part for part in _SPLIT_NAME.split(group) if part]
-        forms += [*parts, " ".join(parts), " ".join(reversed(parts)), "".join(parts)]
+        forms += [*parts, " ".join(parts), " ".join(reversed(parts)), "".join(parts), "".join(reversed(parts))]
+        if len(parts) > 1 and parts[0].isascii():  # O'Brien without its mark; and as accounts are named
+            forms += [parts[0] + parts[1], parts[1][0] + parts[0], parts[0] + parts[1][0]]
     return forms
+
+
+def _numbers(text: str) -> list[str]:
+    """Long numbers inside an id, also without the zeros before them; a telephone number without its separators. Days
+    are none: they are searched as such."""
+    found = _LONG_NUMBER.findall(text)
+    if _DIGITS_APART.fullmatch(text):
+        found.append("".join(digit for digit in text if digit.isdigit()))
+    found += [number.lstrip("0") for number in found]
+    return [number for number in found if len(number) >= 7 and not _is_day(number)]
+
+
+def _is_day(number: str) -> bool:
+    return len(number) == 8 and number[:2] in ("19", "20") and number[4:6] <= "12" and number[6:] <= "31"
+
+
+def _plain(text: str) -> tuple[str, ...]:
+    """A Latin text without its marks, as machines that know ASCII alone write it: MULLER, MUELLER."""
+    bare = unicodedata.normalize("NFKD", text)
+    stripped = "".join(letter for letter in bare if not unicodedata.combining(letter)).replace("ß", "ss")
+    spelt = "".join(_SPELT.get(letter, letter) for letter in unicodedata.normalize("NFC", text))
+    spelt = "".join(letter for letter in unicodedata.normalize("NFKD", spelt) if not unicodedata.combining(letter))
+    return tuple(form for form in (stripped, spelt) if form.isascii())
 
 
 def found_in(made: "Deidentified") -> Counter[str]:
@@ -133,12 +167,12 @@ def search(
     """
     lowered = header.lower()
     row = "\x00".join(cells).lower().encode()
-    text = lowered + b"\x00" + row
+    text = _squeezed(lowered + b"\x00" + row)  # numbers of 16 bits can spell a text, with NUL bytes between its letters
     written: list[tuple[str, str, bytes]] | None = None
     hits: Counter[str] = Counter()
     for identifier in identifiers:
         for needle in identifier.needles:
-            if needle not in text:
+            if _squeezed(needle) not in text:
                 continue
             if written is None:
                 written = [w for w in _written(header) if w[2].strip(b" \x00").lower() not in retained]
@@ -148,6 +182,7 @@ def search(
                 found = _stands_in(needle, free)
             else:
                 found = _stands_in(needle, _joined(value for _, _, value in written) + b"\x00" + row)
+                found = found or _stands_in(needle, _joined(_squeezed(value) for _, _, value in written))
                 found = found or (not any(needle in value for value in retained) and _stands_in(needle, lowered))
             if found:
                 hits[identifier.keyword] += 1
@@ -192,7 +227,7 @@ def search_kept(kept: Iterable[Kept], identifiers: Iterable[Identifier]) -> dict
             several.append((identifier.text, identifier.keyword))
     hits: dict[Kept, set[str]] = {}
     for value in kept:
-        lowered = value.text.lower()
+        lowered = value.text.lower() if value.text.isascii() else unicodedata.normalize("NFKC", value.text).lower()
         words = {single[token] for token in _NUMERIC_TOKEN.findall(lowered) if token in single}
         if not lowered.replace(".", "").replace("\\", "").replace("-", "").isdigit():
             encoded = lowered.encode()
@@ -212,12 +247,22 @@ def is_worth_comparing(value: Kept) -> bool:
 def search_compressed(pixels: bytes | memoryview, identifiers: Iterable[Identifier]) -> Counter[str]:
     """Identifiers that stand in compressed pixel data, whose formats have room for comments: keyword → number."""
     lowered = bytes(pixels).lower()
-    return Counter(
-        identifier.keyword
+    forms = {
+        (form, identifier)
         for identifier in identifiers
-        if identifier.sensitivity is Sensitivity.IDENTIFYING
-        and any(len(form) >= MINIMUM_LENGTH and _stands_in(form, lowered) for form in identifier.needles)
-    )
+        for form in identifier.needles
+        if identifier.sensitivity is Sensitivity.IDENTIFYING and len(form) >= MINIMUM_LENGTH
+    }
+    found: set[Identifier] = set()
+    absent: list[bytes] = []
+    for form, identifier in sorted(forms, key=lambda each: len(each[0])):
+        if any(part in form for part in absent):  # most of the cost: a name is not there whose part is not
+            continue
+        if form not in lowered:
+            absent.append(form)
+        elif _stands_in(form, lowered):
+            found.add(identifier)
+    return Counter(identifier.keyword for identifier in found)
 
 
 def in_free_text(kept: Iterable[Kept], identifiers: Iterable[Identifier]) -> Counter[str]:
@@ -264,8 +309,9 @@ def _forms(text: str, encoded: bytes) -> tuple[bytes, ...]:
     """The bytes that a value may have: as it was `encoded`, and in the usual character sets."""
     if text.isascii():
         return (text.encode(),)
-    forms = [text.encode(), *([encoded] if encoded else [])]
-    forms += [text.encode(codec, "ignore") for codec in ("latin-1", "gb18030", "utf-16-le")]
+    forms = [text.encode(), unicodedata.normalize("NFD", text).encode(), *([encoded] if encoded else [])]
+    written = dict.fromkeys((text, text.upper(), text.title()))  # bytes in lower case: of ASCII letters alone
+    forms += [case.encode(codec, "ignore").lower() for case in written for codec in _CODECS]
     return tuple(form for form in dict.fromkeys(forms) if len(form) >= MINIMUM_BYTES_BEYOND_ASCII)
 
 
@@ -293,3 +339,7 @@ def _continues(edge: bytes, neighbour: bytes, beyond: bytes, glued: bool) -> boo
     if edge.isalnum() and neighbour.isalnum():
         return not glued or edge.isdigit() == neighbour.isdigit()
     return edge.isdigit() and neighbour == b"." and beyond.isdigit()
+
+
+def _squeezed(text: bytes) -> bytes:
+    return text.replace(b"\x00", b"")

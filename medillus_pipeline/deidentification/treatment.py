@@ -9,8 +9,9 @@ from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from medillus_pipeline.deidentification import values
-from medillus_pipeline.deidentification.bulk import is_sound
+from medillus_pipeline.deidentification.bulk import ICC_PROFILE, is_sound
 from medillus_pipeline.deidentification.graphics import cleaned_overlay
+from medillus_pipeline.deidentification.icc import without_texts
 from medillus_pipeline.deidentification.identities import encodings_in
 from medillus_pipeline.deidentification.options import Option
 from medillus_pipeline.deidentification.outside_table import CODE_TEXT, CODING_SCHEMES
@@ -37,6 +38,7 @@ _ELEMENT_WISE = frozenset(["DA", "DT", "AS"])
 _DATES = frozenset(["DA", "DT"])
 LOCAL_SCHEME = b"99REMOVED"
 """Designator of all codes of sites' own schemes, whose names tell the site (PS3.16 8.2 reserves 99… for them)."""
+_LONGEST_IDENTIFIER = 10240
 _REMEMBERED_BYTES = 1024
 _REMEMBERED = 16
 """Different values of an attribute: one that has more, such as a position, will hardly meet them again."""
@@ -204,7 +206,17 @@ class Place:
             parts = before.decode("ascii", "replace").split("\\")
             known = (part.upper() if self.book.terms.cleaned(part) == part.strip() else part for part in parts)
             before = "\\".join(known).encode("ascii", "replace")
+        said = before.decode("ascii", "replace").lower().replace("\\", " ") if vr == "CS" else ""
+        if said and not self.person.words.isdisjoint(said.split()):
+            parts = before.split(b"\\")
+            before = b"\\".join(b"" if self._is_a_short_name(part) else part for part in parts)
         return values.acceptable(vr, before, self.encodings, rule.most)
+
+    def _is_a_short_name(self, code: bytes) -> bool:
+        """Whether a code is a part of the patient's name that the residual search does not look for, and no term."""
+        word = code.decode("ascii", "replace").strip().lower()
+        short = 3 <= len(word) < MINIMUM_LENGTH and word.isalpha()
+        return short and word in self.person.words and not self.book.terms.cleaned(f"thorax {word}")[len("thorax ") :]
 
     def _cleaned(self, rule: Rule, vr: str, before: bytes) -> bytes | None:
         """Free text without what is in no list of terms, and without the patient's own names."""
@@ -283,8 +295,10 @@ class Place:
             cleaned = cleaned_overlay(tag >> 16, around)
             return GONE if cleaned is None else Treatment(self.encoder.element(tag, "OW", cleaned))
         sound = self.rules[tag].retained or is_sound(tag, element, around)
-        sound = sound and not (self.path and tag >> 16 == 0x7FE0)
-        return self._treat(tag, element) if sound else GONE
+        if not sound or (self.path and tag >> 16 == 0x7FE0):
+            return GONE
+        profile = without_texts(element.raw) if tag == ICC_PROFILE else None
+        return self._treat(tag, element if profile is None else element._replace(value=profile))
 
     def _private(
         self, safe: SafePrivateList, tag: int, element: Element, around: Elements, written: dict[int, bytes]
@@ -328,10 +342,10 @@ class Place:
 
     def _identifiers(self, rule: Rule, element: Element) -> tuple[Identifier, ...]:
         """The identifying values of an element that goes, for the residual search."""
-        if rule.sensitivity is Sensitivity.NONE or isinstance(element.value, list) or element.vr in ("SQ", "OB", "OW"):
+        if rule.sensitivity is Sensitivity.NONE or isinstance(element.value, list) or element.vr == "SQ":
             return ()
         raw = element.raw
-        if not raw:
+        if not raw or len(raw) > _LONGEST_IDENTIFIER:
             return ()
         text = values.decoded(raw, self.encodings)
         if rule.vr == "UI":

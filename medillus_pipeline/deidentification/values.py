@@ -256,10 +256,13 @@ def character_set(value: bytes) -> bytes:
 
 
 def encodings_of(character_set: bytes | None) -> list[str]:
-    """Python codecs for a raw Specific Character Set; unknown terms count as the default repertoire."""
-    terms = (character_set or b"").decode("ascii", "replace").split("\\")
+    """Python codecs for a raw Specific Character Set; what is no defined term counts as the default repertoire.
+
+    It is not even shown to pydicom, which takes the name of any Python codec, and quotes others in a warning.
+    """
+    terms = [term.strip(_PADDING) for term in (character_set or b"").split(b"\\")]
     try:
-        return convert_encodings([term.strip(" \x00") for term in terms])
+        return convert_encodings([term.decode() if term in CHARACTER_SETS else "" for term in terms])
     except LookupError:
         return [DEFAULT_REPERTOIRE]
 

@@ -26,18 +26,27 @@ def functional_group(dataset: Dataset, frame: int, keyword: str) -> Dataset | No
 
 
 def own_window(dataset: Dataset, frame: int = 1, *, index: int = 0) -> Window | VoiLut | None:
-    """The file's own VOI: its first VOI LUT, else window number `index` of those it lists; None when it has none that
-    the standard allows. A per-frame one (PS3.3 C.7.6.16.2.10) goes first.
+    """The file's own VOI: its VOI LUT, else its window, number `index` (from 0) of those it lists; None when it has
+    none that the standard allows. A per-frame one (PS3.3 C.7.6.16.2.10) goes first.
     """
     source = functional_group(dataset, frame, "FrameVOILUTSequence") or dataset
+    return _own_lut(source, dataset, frame, index) or _own_formula(source, index)
+
+
+def _own_lut(source: Dataset, dataset: Dataset, frame: int, index: int) -> VoiLut | None:
     try:
-        if luts := source.get("VOILUTSequence"):
-            first, bits, values = lut(luts[0], dataset)
-            if first > 0x7FFF and float(dataset.get("RescaleIntercept", 0) or 0) < 0:
-                first -= 0x10000
-            return VoiLut("file-voi-lut", first, bits, values)
-        centers, widths = numbers(source.get("WindowCenter")), numbers(source.get("WindowWidth"))
+        first, bits, values = lut(source.VOILUTSequence[index], dataset)
+        if first > 0x7FFF and _can_be_negative(dataset, frame):
+            first -= 0x10000
     except (ValueError, TypeError, AttributeError, IndexError):
+        return None
+    return VoiLut("file-voi-lut", first, bits, values) if 1 <= bits <= 16 else None
+
+
+def _own_formula(source: Dataset, index: int) -> Window | None:
+    try:
+        centers, widths = numbers(source.get("WindowCenter")), numbers(source.get("WindowWidth"))
+    except (ValueError, TypeError, AttributeError):
         return None
     if index >= min(len(centers), len(widths)):
         return None
@@ -47,6 +56,15 @@ def own_window(dataset: Dataset, frame: int = 1, *, index: int = 0) -> Window | 
         return None
     name = "file" if function == "LINEAR" else f"file-{function.lower().replace('_', '-')}"
     return Window(name, centers[index], widths[index], function)
+
+
+def _can_be_negative(dataset: Dataset, frame: int) -> bool:
+    """Whether the output of the Modality LUT has a sign, as then does the first input of a VOI LUT (C.11.2.1.1)."""
+    if dataset.get("ModalityLUTSequence"):
+        return False
+    source = functional_group(dataset, frame, "PixelValueTransformationSequence") or dataset
+    rescale = [*numbers(source.get("RescaleIntercept")), *numbers(source.get("RescaleSlope"))]
+    return bool(dataset.get("PixelRepresentation", 0)) or min(rescale, default=0.0) < 0
 
 
 def plane(dataset: Dataset, frame: int = 1) -> Plane:
@@ -80,17 +98,15 @@ def lut(item: Dataset, dataset: Dataset) -> tuple[int, int, tuple[int, ...]]:
     entries, first, bits = (int(v) for v in item.LUTDescriptor)
     entries = entries & 0xFFFF or 0x10000
     data: Any = item.LUTData
-    if not isinstance(data, bytes):
-        words = [int(v) & 0xFFFF for v in (data if hasattr(data, "__len__") else [data])]
-        data = np.asarray(words, "<u2").tobytes()
-        order = "<"
+    if isinstance(data, bytes):
+        order = ">" if dataset.original_encoding[1] is False else "<"
+        words = np.frombuffer(data + b"\0" * (len(data) % 2), f"{order}u2")
     else:
-        order = "<" if dataset.original_encoding[1] is not False else ">"
-    wide = len(data) >= 2 * entries
-    values = np.frombuffer(data, f"{order}u2" if wide else np.uint8)[:entries]
+        words = np.asarray([int(v) & 0xFFFF for v in (data if hasattr(data, "__len__") else [data])], "<u2")
+    values = words if len(words) >= entries else words.astype("<u2").view(np.uint8)
     if len(values) < entries:
         raise ValueError("the LUT has fewer entries than its descriptor says")
-    return first, bits, tuple(int(v) for v in values)
+    return first, bits, tuple(int(v) for v in values[:entries])
 
 
 def numbers(value: Any) -> list[float]:

@@ -9,6 +9,7 @@ import numpy as np
 from pydicom.dataset import Dataset
 
 from medillus_pipeline.dicom.attributes import functional_group, lut, numbers
+from medillus_pipeline.dicom.windows import digest
 
 
 @dataclass(frozen=True)
@@ -23,7 +24,7 @@ class Calibration:
     slope: float
     intercept: float
     lut: tuple[int, tuple[int, ...]] | None
-    padding: tuple[int, int] | None
+    padding: tuple[float, float] | None
     inverted: bool
     hounsfield: bool
 
@@ -42,14 +43,24 @@ class Calibration:
         return domain
 
     def is_padding(self, stored: np.ndarray) -> np.ndarray:
-        """Which stored values stand for no measurement (PS3.3 C.7.5.1.1.2)."""
-        if self.padding is None:
-            return np.zeros(stored.shape, bool)
-        return (stored >= self.padding[0]) & (stored <= self.padding[1])
+        """Which stored values stand for no measurement (PS3.3 C.7.5.1.1.2, C.7.6.24): padding, and what is no finite
+        number.
+        """
+        padding = ~np.isfinite(stored) if stored.dtype.kind == "f" else np.zeros(stored.shape, bool)
+        if self.padding is not None:
+            padding |= (stored >= self.padding[0]) & (stored <= self.padding[1])
+        return padding
+
+    def describe(self) -> str:
+        """The steps before the window, to the last digit: `rescale 1.0 -1024.0`, or a Modality LUT by its hash."""
+        if self.lut is None:
+            return f"rescale {self.slope!r} {self.intercept!r}"
+        first, entries = self.lut
+        return f"modality-LUT {len(entries)} {first} {digest(entries)}"
 
 
 def read_calibration(dataset: Dataset, frame: int, *, floating: bool = False) -> Calibration:
-    """The calibration of frame `frame` (from 1); `floating` for FloatPixelData, which has neither bits nor padding.
+    """The calibration of frame `frame` (from 1); `floating` for FloatPixelData and DoubleFloatPixelData.
 
     Raises ValueError, TypeError, AttributeError or IndexError when its attributes are malformed.
     """
@@ -58,9 +69,11 @@ def read_calibration(dataset: Dataset, frame: int, *, floating: bool = False) ->
     table = None
     if sequence := dataset.get("ModalityLUTSequence"):
         first, _, entries = lut(sequence[0], dataset)
-        table = (first, entries)
+        table = (first - 0x10000 if signed and first > 0x7FFF else first, entries)
     slopes, intercepts = numbers(source.get("RescaleSlope")), numbers(source.get("RescaleIntercept"))
     slope, intercept = (slopes or [1.0])[0] or 1.0, (intercepts or [0.0])[0]
+    if not np.isfinite([slope, intercept]).all():
+        raise ValueError("the rescale slope or intercept is no number")
     kind = str(source.get("RescaleType", "") or "HU").strip().upper()
     shape = str(dataset.get("PresentationLUTShape", "")).strip().upper()
     photometric = str(dataset.get("PhotometricInterpretation", "")).strip().upper()
@@ -70,10 +83,17 @@ def read_calibration(dataset: Dataset, frame: int, *, floating: bool = False) ->
         slope=slope,
         intercept=intercept,
         lut=table,
-        padding=None if floating else _padding(dataset, bits, signed),
+        padding=_float_padding(dataset) if floating else _padding(dataset, bits, signed),
         inverted=photometric == "MONOCHROME1" or shape == "INVERSE",
         hounsfield=table is None and bool(intercepts or slopes) and kind == "HU",
     )
+
+
+def _float_padding(dataset: Dataset) -> tuple[float, float] | None:
+    kind = "DoubleFloat" if "DoubleFloatPixelData" in dataset else "Float"
+    low = numbers(dataset.get(f"{kind}PixelPaddingValue"))
+    high = numbers(dataset.get(f"{kind}PixelPaddingRangeLimit")) or low
+    return (min(low[0], high[0]), max(low[0], high[0])) if low else None
 
 
 def _padding(dataset: Dataset, bits: int, signed: bool) -> tuple[int, int] | None:

@@ -1,19 +1,26 @@
 """Decoding a frame, whatever its transfer syntax, and why a frame cannot be shown.
 
-The decoders are those that pydicom finds installed. What is not here: what the stored values mean (`pixels.py`).
+The decoders are those that pydicom finds installed, and imagecodecs for the JPEG that they leave out
+(`jpeg_plugin.py`). What is not here: what the stored values mean (`pixels.py`), palettes (`colours.py`).
 """
 
+from copy import copy
 from enum import StrEnum
-from importlib.util import find_spec
+from typing import Any
 
 import numpy as np
 from pydicom import uid
-from pydicom.dataset import Dataset
+from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.pixels.decoders.base import get_decoder
-from pydicom.pixels.utils import pixel_array
 
+from medillus_pipeline.dicom import jpeg_plugin
+from medillus_pipeline.dicom.colours import ybr_to_rgb
 from medillus_pipeline.errors import InputError
 
+jpeg_plugin.register()
+
+PIXELS = ("PixelData", "FloatPixelData", "DoubleFloatPixelData")
+"""Keywords of the elements that hold pixels."""
 MAXIMUM_PIXELS = 2**27
 """Pixels of a frame past which a size is taken for a damaged header rather than allocated."""
 
@@ -30,10 +37,11 @@ class Skip(StrEnum):
     TRUNCATED = "truncated_pixels"
     DECODE_FAILED = "damaged_pixels"
     UNSUPPORTED_SYNTAX = "unsupported_transfer_syntax"
+    UNSUPPORTED_COLOUR = "unsupported_colour_space"
     COLOUR = "colour_where_grey_is_needed"
-    MISSING_GDCM = "missing_decoder_python_gdcm"
-    MISSING_LIBJPEG = "missing_decoder_pylibjpeg_libjpeg"
-    """Of 12-bit JPEG. Its licence is the GPL: not among the dependencies, for the user to decide."""
+    TOO_DEEP = "more_than_16_bits"
+    """Its values do not fit a 16-bit picture without loss."""
+    MISSING_IMAGECODECS = "missing_decoder_imagecodecs"
     MISSING_OPENJPEG = "missing_decoder_pylibjpeg_openjpeg"
     MISSING_JPEGLS = "missing_decoder_pyjpegls"
     MISSING_PILLOW = "missing_decoder_pillow"
@@ -42,8 +50,8 @@ class Skip(StrEnum):
 DECODER_PACKAGE = {
     uid.JPEGBaseline8Bit: Skip.MISSING_PILLOW,
     uid.JPEGExtended12Bit: Skip.MISSING_PILLOW,
-    uid.JPEGLossless: Skip.MISSING_GDCM,
-    uid.JPEGLosslessSV1: Skip.MISSING_GDCM,
+    uid.JPEGLossless: Skip.MISSING_IMAGECODECS,
+    uid.JPEGLosslessSV1: Skip.MISSING_IMAGECODECS,
     uid.JPEGLSLossless: Skip.MISSING_JPEGLS,
     uid.JPEGLSNearLossless: Skip.MISSING_JPEGLS,
     uid.JPEG2000Lossless: Skip.MISSING_OPENJPEG,
@@ -53,6 +61,17 @@ DECODER_PACKAGE = {
     uid.HTJ2K: Skip.MISSING_OPENJPEG,
 }
 """The package that decodes a transfer syntax, as the reason to give when it is not installed."""
+
+RETIRED_JPEG = {"1.2.840.10008.1.2.4.53", "1.2.840.10008.1.2.4.55"}
+"""Spectral selection and full progression, 12-bit: retired, but the codec of JPEG extended reads them."""
+
+COLOUR_SPACES = {"RGB", "YBR_FULL", "YBR_FULL_422", "YBR_ICT", "YBR_RCT", "PALETTE COLOR"}
+"""Photometric interpretations of colour images that can be shown. HSV, ARGB, CMYK and YBR_PARTIAL,
+all retired, cannot.
+"""
+
+UNTOUCHED: dict[str, Any] = {"raw": True, "correct_unused_bits": False}
+"""Options under which pydicom gives samples as they are stored; it shifts no bits and converts no colours."""
 
 SEGMENTATIONS = {"1.2.840.10008.5.1.4.1.1.66.4", "1.2.840.10008.5.1.4.1.1.66.7"}
 """Segmentation and Label Map Segmentation Storage: annotations, which have pixels but are no images."""
@@ -84,7 +103,7 @@ def check_displayable(dataset: Dataset) -> None:
     """Raises PixelError when no frame of the data set can be shown, whatever its pixels: no pixels at all, a
     segmentation, a size that is missing or absurd.
     """
-    if not any(keyword in dataset for keyword in ("PixelData", "FloatPixelData", "DoubleFloatPixelData")):
+    if not any(keyword in dataset for keyword in PIXELS):
         raise PixelError(Skip.NO_PIXEL_DATA)
     if str(dataset.get("SOPClassUID", "")) in SEGMENTATIONS or str(dataset.get("Modality", "")) == "SEG":
         raise PixelError(Skip.NOT_AN_IMAGE)
@@ -105,23 +124,40 @@ def decode(dataset: Dataset, frame: int, *, raw: bool) -> np.ndarray:
     check_displayable(dataset)
     if not 1 <= frame <= frame_count(dataset):
         raise PixelError(Skip.TRUNCATED)
-    syntax = getattr(dataset, "file_meta", Dataset()).get("TransferSyntaxUID")
+    stated = getattr(dataset, "file_meta", Dataset()).get("TransferSyntaxUID")
+    syntax = uid.JPEGExtended12Bit if stated in RETIRED_JPEG else stated
+    if syntax != stated:
+        dataset = copy(dataset)
+        dataset.file_meta = FileMetaDataset()
+        dataset.file_meta.TransferSyntaxUID = syntax
     try:
-        if not get_decoder(syntax).is_available:
-            raise PixelError(DECODER_PACKAGE.get(syntax, Skip.UNSUPPORTED_SYNTAX))
+        decoder = get_decoder(syntax)
     except (NotImplementedError, TypeError) as error:  # pydicom's answer to a syntax it does not know, or to none
         raise PixelError(Skip.UNSUPPORTED_SYNTAX) from error
+    if not decoder.is_available:
+        raise PixelError(DECODER_PACKAGE.get(syntax, Skip.UNSUPPORTED_SYNTAX))
     try:
-        if raw:
-            values = pixel_array(dataset, index=frame - 1, raw=True, correct_unused_bits=False)
-        else:
-            values = pixel_array(dataset, index=frame - 1)
+        plugin = _plugin(dataset, syntax)
+        values, found = decoder.as_array(dataset, index=frame - 1, decoding_plugin=plugin, **UNTOUCHED)
     except Exception as error:
         raise PixelError(_reason(dataset, syntax)) from error
     if values.dtype.kind not in "iu":
         return values
-    values = values.astype(values.dtype.newbyteorder("="), copy=False)
-    return _cleared(values, dataset, syntax) if raw else values
+    values = _cleared(values.astype(values.dtype.newbyteorder("="), copy=False), dataset, syntax)
+    if not raw and values.ndim == 3:
+        space = str(found.get("photometric_interpretation", "")).strip().upper()
+        if space not in COLOUR_SPACES:
+            raise PixelError(Skip.UNSUPPORTED_COLOUR)
+        if space in ("YBR_FULL", "YBR_FULL_422"):
+            return ybr_to_rgb(values, int(dataset.BitsStored))
+    return values
+
+
+def _plugin(dataset: Dataset, syntax: uid.UID) -> str:
+    """The plugin to name to pydicom: for 12-bit JPEG the one that knows it, before others try and fail; else none."""
+    if syntax != uid.JPEGExtended12Bit or dataset.get("BitsStored") == 8:
+        return ""
+    return jpeg_plugin.NAME if jpeg_plugin.NAME in get_decoder(syntax).available_plugins else ""
 
 
 def _cleared(values: np.ndarray, dataset: Dataset, syntax: uid.UID) -> np.ndarray:
@@ -148,6 +184,6 @@ def _reason(dataset: Dataset, syntax: uid.UID) -> Skip:
         expected = values * int(dataset.BitsAllocated) // 8
         stored = dataset.get("PixelData") or dataset.get("FloatPixelData") or dataset.get("DoubleFloatPixelData") or b""
         return Skip.TRUNCATED if len(stored) < expected else Skip.INVALID_DESCRIPTION
-    if syntax == uid.JPEGExtended12Bit and int(dataset.get("BitsStored", 8)) > 8 and find_spec("libjpeg") is None:
-        return Skip.MISSING_LIBJPEG
+    if syntax == uid.JPEGExtended12Bit and jpeg_plugin.NAME not in get_decoder(syntax).available_plugins:
+        return Skip.MISSING_IMAGECODECS if int(dataset.get("BitsStored", 8)) > 8 else Skip.DECODE_FAILED
     return Skip.DECODE_FAILED

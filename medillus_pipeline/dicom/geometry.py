@@ -1,4 +1,5 @@
-"""Geometry of slices: where a frame lies in the patient (LPS, mm) and how the frames of a series stack up.
+"""Geometry of slices: where a frame lies in the patient (LPS, mm), how the frames of a series stack up, and whether a
+stack is a volume.
 
 Follows PS3.3 C.7.6.2.1.1 (image position and orientation) and 10.7.1.3 (pixel spacing: row spacing first). What is
 not here: where the numbers come from in a dataset (`pixels.py` reads them), and pixels themselves.
@@ -16,6 +17,15 @@ SAME_POSITION = 0.01
 """Distance along the normal, in mm, under which two slices lie at the same place."""
 UNEVEN = 0.02
 """Share of the median distance by which a distance between neighbours may differ before it counts as uneven."""
+STRAY = 0.1
+"""Share of the median distance by which a slice of a volume may lie off the even line from first to last slice."""
+TILT = 2e-3
+"""Sideways drift per mm along the normal (0.11 degrees) from which a stack counts as tilted. Above SAME_DIRECTION:
+cosines that were rounded make a stack look tilted by as much."""
+SAME_SPACING = 1e-3
+"""Relative difference under which two pixel spacings are one."""
+MINIMUM_SLICES = 3
+"""Slices from which a stack can be a volume: two have one distance, and nothing to compare it with."""
 
 
 class SeriesNote(StrEnum):
@@ -27,7 +37,33 @@ class SeriesNote(StrEnum):
     DUPLICATE_POSITIONS = "duplicate_positions"
     GAPS = "gaps"
     UNEVEN_SPACING = "uneven_spacing"
+    STRAYING_POSITIONS = "straying_positions"
+    """Each step is even enough, and yet some slice lies well off the line of equal steps from first to last."""
     TILTED_STACK = "tilted_stack"
+    """The stack drifts sideways along its normal, as with a tilted gantry: its grid is sheared."""
+    MIXED_PIXEL_SPACING = "mixed_pixel_spacing"
+    ANISOTROPIC_PIXELS = "anisotropic_pixels"
+    """Pixels are not square. A volume all the same."""
+
+
+class Verdict(StrEnum):
+    """Whether a stack of slices is a volume, or why it is none. The notes of the stack say what else is odd."""
+
+    VOLUME = "volume"
+    COLOUR = "colour"
+    NO_GEOMETRY = "no_geometry"
+    """Position, orientation or pixel spacing is not stated."""
+    LOCALIZER = "localizer"
+    """Planning images by their ImageType (PS3.3 C.8.2.1.1.1)."""
+    TOO_FEW_SLICES = "too_few_slices"
+    MIXED_PIXEL_SPACING = "mixed_pixel_spacing"
+    DUPLICATE_POSITIONS = "duplicate_positions"
+    TILTED_STACK = "tilted_stack"
+    """A sheared grid: no rigid affine describes it without resampling."""
+    GAPS = "gaps"
+    UNEVEN_SPACING = "uneven_spacing"
+    TOO_LARGE = "too_large"
+    UNDECODABLE = "undecodable"
 
 
 @dataclass(frozen=True)
@@ -48,7 +84,8 @@ class Stack:
     """Frames of one series with one orientation and size, in order along the normal.
 
     `members` are indices into the sequence given; `spacing` is the median distance between neighbours in mm, None for
-    a single place or without geometry; `even` says that the stack is a volume of equal steps without tilt.
+    a single place or without geometry; `even` says that the stack is a regular grid: equal steps, no tilt, one pixel
+    spacing. Whether it is a volume is for `verdict` to say.
     """
 
     members: tuple[int, ...]
@@ -152,6 +189,7 @@ def _ordered(group: list[int], planes: Sequence[Plane], identities: Sequence[str
     if orientation is None:
         members = tuple(sorted(group, key=lambda i: identities[i]))
         return Stack(members, None, False, frozenset(shared | {SeriesNote.NO_GEOMETRY}))
+    notes = shared | _pixel_notes([planes[i] for i in group])
     along = normal(orientation)
     places = np.array([planes[i].position for i in group], float)
     heights = places @ along
@@ -159,7 +197,6 @@ def _ordered(group: list[int], planes: Sequence[Plane], identities: Sequence[str
     members = tuple(group[k] for k in order)
     steps = np.diff(heights[order])
     apart = steps[steps > SAME_POSITION]
-    notes = set(shared)
     if len(apart) < len(steps):
         notes.add(SeriesNote.DUPLICATE_POSITIONS)
     if not len(apart):
@@ -171,10 +208,53 @@ def _ordered(group: list[int], planes: Sequence[Plane], identities: Sequence[str
         notes.add(SeriesNote.UNEVEN_SPACING)
     drift = places[order] - places[order[0]]
     across = drift - np.outer(drift @ along, along)
-    if np.max(np.linalg.norm(across, axis=1)) > max(UNEVEN * spacing, SAME_POSITION) * max(1, len(steps)):
+    if np.max(np.linalg.norm(across, axis=1)) > max(TILT * float(drift[-1] @ along), SAME_POSITION):
         notes.add(SeriesNote.TILTED_STACK)
-    odd = notes - {SeriesNote.MIXED_ORIENTATION, SeriesNote.MIXED_SIZE}
-    return Stack(members, spacing, not odd, frozenset(notes))
+    line = np.outer(np.arange(len(order)) / max(1, len(steps)), drift[-1])
+    strays = np.max(np.linalg.norm(drift - line, axis=1)) > max(STRAY * spacing, SAME_POSITION)
+    if strays and not notes & {SeriesNote.DUPLICATE_POSITIONS, SeriesNote.GAPS, SeriesNote.UNEVEN_SPACING}:
+        notes.add(SeriesNote.STRAYING_POSITIONS)
+    return Stack(members, spacing, not notes - _HARMLESS, frozenset(notes))
+
+
+def _pixel_notes(planes: list[Plane]) -> set[SeriesNote]:
+    spacings = np.array([plane.pixel_spacing for plane in planes if plane.pixel_spacing is not None], float)
+    if not len(spacings):
+        return set()
+    low, high = spacings.min(axis=0), spacings.max(axis=0)
+    notes = set()
+    if len(spacings) < len(planes) or np.any(high - low > SAME_SPACING * low):
+        notes.add(SeriesNote.MIXED_PIXEL_SPACING)
+    if np.any(np.abs(spacings[:, 0] - spacings[:, 1]) > SAME_SPACING * spacings[:, 0]):
+        notes.add(SeriesNote.ANISOTROPIC_PIXELS)
+    return notes
+
+
+_HARMLESS = {SeriesNote.MIXED_ORIENTATION, SeriesNote.MIXED_SIZE, SeriesNote.ANISOTROPIC_PIXELS}
+"""What is unusual about the series, or about each slice, and leaves the stack a regular grid."""
+
+_IN_THE_WAY = {
+    SeriesNote.MIXED_PIXEL_SPACING: Verdict.MIXED_PIXEL_SPACING,
+    SeriesNote.DUPLICATE_POSITIONS: Verdict.DUPLICATE_POSITIONS,
+    SeriesNote.TILTED_STACK: Verdict.TILTED_STACK,
+    SeriesNote.GAPS: Verdict.GAPS,
+    SeriesNote.UNEVEN_SPACING: Verdict.UNEVEN_SPACING,
+    SeriesNote.STRAYING_POSITIONS: Verdict.UNEVEN_SPACING,
+}
+"""Notes that keep a stack from being a volume, the one to name first at the top."""
+
+
+def verdict(stack: Stack, planes: Sequence[Plane], *, minimum_slices: int = MINIMUM_SLICES) -> Verdict:
+    """Whether a stack of the frames `planes` (as given to `stack_series`) is a volume by its geometry, or why not.
+
+    A volume is a regular grid: at least `minimum_slices` (2 or more) parallel slices of one size and pixel spacing, at
+    equal steps along their normal. What pixels and headers say (colour, localizer) is for the caller to look at.
+    """
+    if SeriesNote.NO_GEOMETRY in stack.notes or any(planes[i].pixel_spacing is None for i in stack.members):
+        return Verdict.NO_GEOMETRY
+    if len(stack.members) < minimum_slices:
+        return Verdict.TOO_FEW_SLICES
+    return next((verdict for note, verdict in _IN_THE_WAY.items() if note in stack.notes), Verdict.VOLUME)
 
 
 def edge_letters(orientation: Sequence[float]) -> tuple[str, str, str, str]:

@@ -9,11 +9,11 @@ from functools import lru_cache
 
 import numpy as np
 from pydicom.dataset import Dataset
-from pydicom.pixels.processing import apply_color_lut
 
 from medillus_pipeline.dicom.calibration import Calibration, read_calibration
+from medillus_pipeline.dicom.colours import palette_colours
 from medillus_pipeline.dicom.decoding import PixelError, Skip, decode
-from medillus_pipeline.dicom.windows import PRESETS, VoiLut, Window, apply_voi_lut, apply_window
+from medillus_pipeline.dicom.windows import PRESETS, Depth, VoiLut, Window, apply_voi_lut, apply_window
 
 __all__ = ["PRESETS", "Calibration", "GreyFrame", "calibrated", "colour_frame", "display", "grey_frame", "is_colour"]
 
@@ -42,11 +42,35 @@ class GreyFrame:
             values[self.calibration.is_padding(self.stored)] = padding
         return values
 
-    def greys(self, window: Window | VoiLut) -> np.ndarray:
-        """The frame as shown, (rows, columns) uint8: windowed, MONOCHROME1 and INVERSE turned over, padding black."""
+    def greys(self, window: Window | VoiLut, *, bits: Depth = 8) -> np.ndarray:
+        """The frame as shown, (rows, columns), uint8 or uint16 by `bits`: windowed, MONOCHROME1 and INVERSE turned
+        over, padding and what is no number black.
+        """
         if self.tabled:
-            return _greys_table(self.calibration, window)[self._index()]
-        return _greys(self.calibration, window, self.stored)
+            return _greys_table(self.calibration, window, bits)[self._index()]
+        return _greys(self.calibration, window, self.stored, bits)
+
+    def lossless(self) -> tuple[np.ndarray, float, float]:
+        """The frame with nothing lost, padding included: values (rows, columns) uint16, and the slope and intercept
+        that turn them into output values (HU for CT): `values * slope + intercept`.
+
+        Stored values are moved up to start at 0; those of a Modality LUT are its output. Raises PixelError (TOO_DEEP)
+        for floating-point pixels and for frames whose values span more than 16 bits.
+        """
+        calibration = self.calibration
+        if self.stored.dtype.kind not in "iu":
+            raise PixelError(Skip.TOO_DEEP)
+        if calibration.lut is not None:
+            values = calibration.values(self.stored)
+            return values.astype(np.uint16), 1.0, 0.0
+        if self.tabled:
+            offset = -(2 ** (calibration.bits - 1)) if calibration.signed else 0
+        else:
+            offset = int(self.stored.min())
+            if int(self.stored.max()) - offset > 0xFFFF:
+                raise PixelError(Skip.TOO_DEEP)
+        moved = (self.stored.astype(np.int64) - offset).astype(np.uint16)
+        return moved, calibration.slope, calibration.intercept + calibration.slope * offset
 
     def histogram(self) -> tuple[np.ndarray, np.ndarray]:
         """Output values (float64, in no order) and how many pixels have each; without padding and non-numbers."""
@@ -115,19 +139,22 @@ def is_colour(dataset: Dataset) -> bool:
 def colour_frame(dataset: Dataset, frame: int = 1) -> np.ndarray:
     """Frame `frame` of a colour image as RGB, (rows, columns, 3) uint8; deeper samples keep their upper 8 bits.
 
-    Palettes are applied (PS3.3 C.7.9), YBR is converted. Raises PixelError when it cannot be decoded.
+    Palettes are applied (PS3.3 C.7.9), YBR is converted, samples of less than 8 bits are stretched.
+    Raises PixelError when it cannot be decoded.
     """
-    values = decode(dataset, frame, raw=False)
-    bits = int(dataset.BitsStored)
-    if str(dataset.PhotometricInterpretation).strip().upper() == "PALETTE COLOR":
+    if str(dataset.get("PhotometricInterpretation", "")).strip().upper() == "PALETTE COLOR":
+        stored = decode(dataset, frame, raw=True)
         try:
-            values = apply_color_lut(values, dataset)
-        except Exception as error:
+            return palette_colours(stored, dataset)
+        except (ValueError, TypeError, AttributeError, IndexError, KeyError) as error:
             raise PixelError(Skip.INVALID_DESCRIPTION) from error
-        bits = values.dtype.itemsize * 8
+    values = decode(dataset, frame, raw=False)
     if values.ndim != 3 or values.shape[2] != 3:
         raise PixelError(Skip.INVALID_DESCRIPTION)
-    return np.ascontiguousarray(values >> max(bits - 8, 0)).astype(np.uint8)
+    bits = int(dataset.BitsStored)
+    if bits < 8:
+        return np.floor(values / (2.0**bits - 1) * 255.0 + 0.5).astype(np.uint8)
+    return np.ascontiguousarray(values >> (bits - 8)).astype(np.uint8)
 
 
 def grey_frame(dataset: Dataset, frame: int = 1) -> GreyFrame:
@@ -154,14 +181,15 @@ def _values_table(calibration: Calibration, padding: float | None) -> np.ndarray
 
 
 @lru_cache(maxsize=64)
-def _greys_table(calibration: Calibration, window: Window | VoiLut) -> np.ndarray:
-    return _greys(calibration, window, calibration.domain())
+def _greys_table(calibration: Calibration, window: Window | VoiLut, bits: Depth) -> np.ndarray:
+    return _greys(calibration, window, calibration.domain(), bits)
 
 
-def _greys(calibration: Calibration, window: Window | VoiLut, stored: np.ndarray) -> np.ndarray:
+def _greys(calibration: Calibration, window: Window | VoiLut, stored: np.ndarray, bits: Depth) -> np.ndarray:
     values = calibration.values(stored)
-    greys = apply_window(values, window) if isinstance(window, Window) else apply_voi_lut(values, window)
+    apply = apply_window if isinstance(window, Window) else apply_voi_lut
+    greys = apply(values, window, bits=bits)  # pyright: ignore[reportArgumentType]
     if calibration.inverted:
-        greys = 255 - greys
+        greys = (2**bits - 1) - greys
     greys[calibration.is_padding(stored)] = 0
     return greys

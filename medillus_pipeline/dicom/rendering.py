@@ -3,21 +3,22 @@
 What is not here: the delivery as a whole, its series and the pool (`slices.py`).
 """
 
-import io
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
-import pydicom
 from pydicom.dataset import Dataset
+from pydicom.uid import ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
 from medillus_pipeline.dicom.attributes import own_window, plane
-from medillus_pipeline.dicom.decoding import PixelError, Skip, check_displayable, frame_count
+from medillus_pipeline.dicom.decoding import PIXELS, PixelError, Skip, check_displayable, frame_count
 from medillus_pipeline.dicom.geometry import Plane
+from medillus_pipeline.dicom.outcomes import Quarantine
 from medillus_pipeline.dicom.pixels import GreyFrame, colour_frame, grey_frame, is_colour
 from medillus_pipeline.dicom.png import encode_png
+from medillus_pipeline.dicom.reading import parse, silenced
 from medillus_pipeline.dicom.slice_names import slice_name
-from medillus_pipeline.dicom.windows import PRESETS, VoiLut, Window, WindowPolicy, percentile_window
+from medillus_pipeline.dicom.windows import Depth, VoiLut, Window, WindowPolicy, percentile_window
 from medillus_pipeline.zones import Zone
 
 SURVEYED = 64
@@ -38,16 +39,45 @@ SAME = (
 """Columns of SLICES that are those of the instance."""
 
 Row = dict[str, Any]
+Output = Literal["grey8", "grey16", "lossless"]
+"""What a grey frame becomes: 8-bit or 16-bit greys, or its values with nothing lost. Colour stays 8-bit RGB."""
 
 
 @dataclass(frozen=True)
 class Task:
-    """One instance (row of INSTANCES), where its payload is, and the window of its series if its values decide it."""
+    """One instance (row of INSTANCES), where its payload is, the window of its series if its values decide it, and
+    what to make.
+    """
 
     instance: Row
     zone: Zone
     policy: WindowPolicy
     window: Window | None = None
+    output: Output = "grey8"
+
+
+def greys(frame: GreyFrame, window: Window | VoiLut, bits: Depth = 8) -> np.ndarray:
+    """The frame as shown through a window: (rows, columns), uint8 or uint16 by `bits`, white is 255 or 65535."""
+    return frame.greys(window, bits=bits)
+
+
+def lossless(frame: GreyFrame) -> tuple[np.ndarray, float, float]:
+    """The frame's values (rows, columns) uint16, with the slope and intercept that make HU (or the like) of them.
+
+    Raises PixelError (TOO_DEEP) when they do not fit.
+    """
+    return frame.lossless()
+
+
+def transform(frame: GreyFrame, window: Window | VoiLut) -> str:
+    """Every step from stored value to grey, to the last digit, so that the picture can be made again:
+    `rescale 1.0 -1024.0; padding -2000 -2000; LINEAR 50.0 350.0; inverse`.
+    """
+    calibration = frame.calibration
+    steps = [calibration.describe(), window.describe()]
+    if calibration.padding is not None:
+        steps.insert(1, f"padding {calibration.padding[0]!r} {calibration.padding[1]!r}")
+    return "; ".join([*steps, *(["inverse"] if calibration.inverted else [])])
 
 
 def sample(members: list[Any], most: int) -> list[Any]:
@@ -59,16 +89,21 @@ def sample(members: list[Any], most: int) -> list[Any]:
 
 def survey_instance(task: Task) -> list[tuple[np.ndarray, np.ndarray]]:
     """Sketches (values, counts) of those frames whose window the file does not say itself."""
+    with silenced():
+        return _survey(task)
+
+
+def _survey(task: Task) -> list[tuple[np.ndarray, np.ndarray]]:
     try:
         dataset = _read(task)
         check_displayable(dataset)
         frames = [] if is_colour(dataset) else list(range(1, frame_count(dataset) + 1))
     except PixelError:
         return []
-    by_file = task.policy.rule(task.instance["modality"], task.instance["body_part"]) == "file"
+    by_file = "percentiles" not in task.policy.rules(task.instance["modality"], task.instance["body_part"])
     sketches = []
     for frame in sample(frames, SURVEYED):
-        if by_file and own_window(dataset, frame) is not None:
+        if by_file and _own(dataset, frame, task.policy) is not None:
             continue
         try:
             sketches.append(_sketch(*grey_frame(dataset, frame).histogram()))
@@ -89,7 +124,16 @@ def _sketch(values: np.ndarray, counts: np.ndarray) -> tuple[np.ndarray, np.ndar
 
 
 def render_instance(task: Task) -> tuple[list[Row], list[str]]:
-    """Rows without `ordinal` and `slice_spacing`, and reasons for the frames left out."""
+    """Rows without `ordinal` and `slice_spacing`, and reasons for the frames left out.
+
+    A row describes the first picture of a frame. Where the policy asks for more than one, its further key `views`
+    lists for each, the first included, what differs: the window's columns, `path` and `sha256`.
+    """
+    with silenced():
+        return _render(task)
+
+
+def _render(task: Task) -> tuple[list[Row], list[str]]:
     try:
         dataset = _read(task)
         check_displayable(dataset)
@@ -99,12 +143,16 @@ def render_instance(task: Task) -> tuple[list[Row], list[str]]:
     rows, reasons = [], []
     for frame in frames:
         try:
-            pixels, made = _render_frame(dataset, frame, task)
+            pictures = _render_frame(dataset, frame, task)
         except PixelError as error:
             reasons.append(error.reason.value)
             continue
-        payload = task.zone.put("slices", encode_png(pixels), ".png")
-        rows.append(_row(task.instance, frame, plane(dataset, frame), made, payload.path, payload.sha256))
+        views = []
+        for pixels, made in pictures:
+            payload = task.zone.put("slices", encode_png(pixels), ".png")
+            views.append({**made, "path": payload.path, "sha256": payload.sha256})
+        row = _row(task.instance, frame, plane(dataset, frame), views[0])
+        rows.append({**row, "views": views} if len(views) > 1 else row)
     return rows, reasons
 
 
@@ -114,56 +162,82 @@ def _read(task: Task) -> Dataset:
     except FileNotFoundError as error:
         raise PixelError(Skip.UNREADABLE) from error
     try:
-        return pydicom.dcmread(io.BytesIO(data))
-    except Exception as error:
+        dataset = parse(data)
+    except Quarantine as error:
         raise PixelError(Skip.UNREADABLE) from error
+    if "TransferSyntaxUID" not in dataset.file_meta and any(word in dataset for word in PIXELS):
+        implicit, little = dataset.original_encoding
+        dataset.file_meta.TransferSyntaxUID = (
+            ImplicitVRLittleEndian if implicit else ExplicitVRLittleEndian if little else ExplicitVRBigEndian
+        )
+    return dataset
 
 
-def _render_frame(dataset: Dataset, frame: int, task: Task) -> tuple[np.ndarray, Row]:
-    """The picture, uint8, and the columns that say which window made it and what values it has."""
+def _render_frame(dataset: Dataset, frame: int, task: Task) -> list[tuple[np.ndarray, Row]]:
+    """The pictures, each with the columns that say which window made it and what values it has."""
     if is_colour(dataset):
         pixels = colour_frame(dataset, frame)
-        return pixels, _columns("colour", None, None, (float(pixels.min()), float(pixels.max()), float(pixels.mean())))
+        values = float(pixels.min()), float(pixels.max()), float(pixels.mean())
+        return [(pixels, _columns("colour", None, None, "as stored", values))]
     grey = grey_frame(dataset, frame)
     statistics = grey.statistics()
     if statistics is None:
         raise PixelError(Skip.ONLY_PADDING)
-    window = _choose_window(dataset, frame, grey, task)
-    numbers = (window.center, window.width) if isinstance(window, Window) else (None, None)
-    return grey.greys(window), _columns(window.name, *numbers, statistics)
+    if task.output == "lossless":
+        values, slope, intercept = lossless(grey)
+        white = 65535 * slope
+        middle = intercept + white / 2
+        return [(values, _columns("lossless", middle, abs(white), f"lossless {slope!r} {intercept!r}", statistics))]
+    rules = task.policy.rules(task.instance["modality"], task.instance["body_part"])
+    bits: Depth = 16 if task.output == "grey16" else 8
+    windows = dict.fromkeys(_choose_window(dataset, frame, grey, task, rule) for rule in rules)
+    return [
+        (greys(grey, window, bits), _columns(window.name, *_numbers(window), transform(grey, window), statistics))
+        for window in windows
+    ]
 
 
-def _columns(window: str, center: float | None, width: float | None, values: tuple[float, float, float]) -> Row:
+def _numbers(window: Window | VoiLut) -> tuple[float | None, float | None]:
+    return (window.center, window.width) if isinstance(window, Window) else (None, None)
+
+
+def _columns(
+    window: str, center: float | None, width: float | None, transform: str, values: tuple[float, float, float]
+) -> Row:
     return {
         "window": window,
         "window_center": center,
         "window_width": width,
+        "transform": transform,
         "minimum": values[0],
         "maximum": values[1],
         "mean": values[2],
     }
 
 
-def _choose_window(dataset: Dataset, frame: int, grey: GreyFrame, task: Task) -> Window | VoiLut:
-    modality = task.instance["modality"]
-    rule = task.policy.rule(modality, task.instance["body_part"])
-    if rule in PRESETS and grey.calibration.hounsfield:
-        return PRESETS[rule]
+def _choose_window(dataset: Dataset, frame: int, grey: GreyFrame, task: Task, rule: str) -> Window | VoiLut:
+    preset = task.policy.preset(rule)
+    if preset is not None and grey.calibration.hounsfield:
+        return preset
     if rule != "percentiles":
-        if own := own_window(dataset, frame):
+        if own := _own(dataset, frame, task.policy):
             return own
         if grey.tabled and grey.calibration.bits <= 8:
             return grey.full_range()
     if task.window is not None:
         return task.window
     values, counts = grey.histogram()
-    window = percentile_window([values], [counts], task.policy.percentiles(modality))
+    window = percentile_window([values], [counts], task.policy.percentiles(task.instance["modality"]))
     if window is None:
         raise PixelError(Skip.ONLY_PADDING)
     return Window(f"frame-{window.name}", window.center, window.width, window.function)
 
 
-def _row(instance: Row, frame: int, where: Plane, made: Row, path: str, sha256: str) -> Row:
+def _own(dataset: Dataset, frame: int, policy: WindowPolicy) -> Window | VoiLut | None:
+    return own_window(dataset, frame, index=policy.file_window) or own_window(dataset, frame)
+
+
+def _row(instance: Row, frame: int, where: Plane, made: Row) -> Row:
     return {
         **{name: instance[name] for name in SAME},
         **made,
@@ -177,6 +251,4 @@ def _row(instance: Row, frame: int, where: Plane, made: Row, path: str, sha256: 
         "orientation": list(where.orientation) if where.orientation else None,
         "slice_spacing": None,
         "instance_path": instance["path"],
-        "path": path,
-        "sha256": sha256,
     }

@@ -2,24 +2,28 @@
 
 Instances go over a pool of spawned processes; each reads one instance from the clean zone and writes its PNGs there,
 so pixels never travel between processes and memory does not grow with the delivery. A frame that cannot be shown is
-counted with its reason and costs no other its place. What is not here: what a worker does with one instance
-(`rendering.py`), and which window is fit (`windows.py`).
+counted with its reason and costs no other its place. A delivery that was rendered before is not rendered again. What
+is not here: how an instance becomes a picture (`rendering.py`, and `native.py` for what can be had faster), and which
+window is fit (`windows.py`).
 """
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Executor, ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
-from multiprocessing import get_context
-from typing import Any
+from collections.abc import Callable, Sequence
+from concurrent.futures import Executor
+from dataclasses import asdict, dataclass, field, replace
 
+from medillus_pipeline.dicom.decoding import Skip
+from medillus_pipeline.dicom.further_windows import SLICE_WINDOWS
 from medillus_pipeline.dicom.geometry import Plane, stack_series
+from medillus_pipeline.dicom.native import NativeFrames
+from medillus_pipeline.dicom.picture_store import InHand, read_instance, settle, store_picture
+from medillus_pipeline.dicom.png import encode_png
 from medillus_pipeline.dicom.preview import contact_sheet, thumbnail
+from medillus_pipeline.dicom.remembered import fingerprint, recall, remember
 from medillus_pipeline.dicom.rendering import SURVEYED, Row, Task, render_instance, sample, survey_instance
 from medillus_pipeline.dicom.windows import PRESETS, Window, WindowPolicy, percentile_window
-from medillus_pipeline.errors import InputError, TransientError
+from medillus_pipeline.dicom.workers import mapped, pool_of
+from medillus_pipeline.errors import InputError
 from medillus_pipeline.zones import Zone
 
 __all__ = ["Rendered", "contact_sheet", "render_delivery", "thumbnail"]
@@ -31,13 +35,14 @@ POOLED = 200
 
 @dataclass(frozen=True)
 class Rendered:
-    """Rows of SLICES; frames (instances, where none of their frames can be shown) left out, by reason; and how many
-    stacks of slices have each `SeriesNote`.
+    """Rows of SLICES; frames (instances, where none of their frames can be shown) left out, by reason; how many stacks
+    of slices have each `SeriesNote`; and rows of SLICE_WINDOWS, the further pictures that were asked for.
     """
 
     slices: list[Row]
     skipped: dict[str, int]
     notes: dict[str, int] = field(default_factory=dict)
+    further: list[Row] = field(default_factory=list)
 
 
 def render_delivery(
@@ -49,20 +54,30 @@ def render_delivery(
     policy: WindowPolicy | None = None,
     executor: Executor | None = None,
     progress: Callable[[int, int], None] | None = None,
+    remembering: bool = True,
 ) -> Rendered:
     """PNGs in the clean zone (`slices/…`) and rows of SLICES for `instances`, rows of INSTANCES.
 
     A first pass over a sample of each series whose window follows from its values (MR, PET, X-ray without a VOI) finds
-    that window. `window` asks for one preset for all CT, or `file` for each file's own; `policy` says more. `workers`
-    spawned processes share the work of a delivery that is large enough, or the `executor` given does; the result is the
-    same for any number. Raises InputError
-    for an unknown window, StoreError when the zone cannot be used, TransientError when a worker process dies.
+    that window. `window` asks for one preset for all CT or, with commas, for several, of which the first makes the
+    slice and the others further pictures of it, or for `file`, each file's own; `policy` says more. `workers` spawned
+    processes share the work of a delivery that is large enough, or the `executor` given does; the result is the same
+    for any number.
+
+    `remembering` keeps the result in the clean zone, and finds it there instead of rendering again what did not change.
+    Raises InputError for an unknown window, StoreError when the zone cannot be used, TransientError when a worker
+    process dies.
     """
     try:
         policy = replace(policy or WindowPolicy(), **({"override": window} if window else {}))
     except ValueError as error:
         raise InputError(str(error)) from error
     ordered = sorted(instances, key=lambda row: row["sop_instance_uid"])
+    name = fingerprint(ordered, (policy, PRESETS)) if remembering else ""
+    if remembering and (kept := recall(clean, name, ("slices", "further"))) is not None:
+        if progress:
+            progress(len(ordered), len(ordered))
+        return Rendered(**kept)
     series: dict[str, list[Row]] = defaultdict(list)
     for row in ordered:
         series[row["series_instance_uid"]].append(row)
@@ -71,18 +86,53 @@ def render_delivery(
     ]
     total = len(surveyed) + len(ordered)
     rows: list[Row] = []
+    more: list[Row] = []
     skipped: Counter[str] = Counter()
     frames = sum(max(1, row["frames"]) for row in surveyed + ordered)
-    with _pool(workers if frames >= POOLED else 1, executor, total) as pool:
+    with pool_of(workers if frames >= POOLED else 1, executor, total) as pool:
         windows = _survey(pool, surveyed, clean, policy, lambda done: progress and progress(done, total))
         tasks = [Task(row, clean, policy, windows.get(row["series_instance_uid"])) for row in ordered]
-        for done, (made, reasons) in enumerate(_map(pool, render_instance, tasks), start=1):
+        for done, (made, extra, reasons) in enumerate(mapped(pool, _render, tasks), start=1):
             rows.extend(made)
+            more.extend(extra)
             skipped.update(reasons)
             if progress:
                 progress(len(surveyed) + done, total)
+    settle(clean)
     notes = _place(rows)
-    return Rendered(sorted(rows, key=_reading_order), dict(sorted(skipped.items())), notes)
+    more.sort(key=lambda row: (row["slice_name"], row["window"]))
+    rendered = Rendered(sorted(rows, key=_reading_order), dict(sorted(skipped.items())), notes, more)
+    if remembering:
+        remember(clean, name, asdict(rendered))
+    return rendered
+
+
+_native = NativeFrames()
+"""What this process learnt of the series it renders."""
+
+
+def _render(task: Task) -> tuple[list[Row], list[Row], list[str]]:
+    """Rows of an instance without `ordinal` and `slice_spacing`, rows of its further pictures, and the reasons for the
+    frames left out.
+    """
+    try:
+        data = read_instance(task.zone, task.instance["path"])
+    except FileNotFoundError:
+        return [], [], [Skip.UNREADABLE.value]
+    made = _native.render(task, data)
+    if made is None:
+        rows, reasons = render_instance(replace(task, zone=InHand(bytes(data), task.zone)))
+        views = [(row, row.pop("views", [])[1:]) for row in rows]
+        return rows, [_further(row | view) for row, others in views for view in others], reasons
+    stored = []
+    for picture, row in zip(*made, strict=True):
+        payload = store_picture(task.zone, "slices", encode_png(picture), ".png")
+        stored.append(row | {"path": payload.path, "sha256": payload.sha256})
+    return stored[:1], [_further(row) for row in stored[1:]], []
+
+
+def _further(row: Row) -> Row:
+    return {column.name: row[column.name] for column in SLICE_WINDOWS.columns}
 
 
 def _reading_order(row: Row) -> tuple[str, str, str, int]:
@@ -110,7 +160,7 @@ def _place(rows: list[Row]) -> dict[str, int]:
 
 
 def _needs_survey(row: Row, policy: WindowPolicy) -> bool:
-    return row["frames"] != 0 and policy.rule(row["modality"], row["body_part"]) not in PRESETS
+    return row["frames"] != 0 and policy.needs_values(row["modality"], row["body_part"])
 
 
 def _survey(
@@ -131,7 +181,7 @@ def _survey(
         if window:
             windows[current] = window
 
-    for done, (row, sketches) in enumerate(zip(surveyed, _map(pool, survey_instance, tasks), strict=True), start=1):
+    for done, (row, sketches) in enumerate(zip(surveyed, mapped(pool, survey_instance, tasks), strict=True), start=1):
         if row["series_instance_uid"] != current:
             close()
             current, modality, values, counts = row["series_instance_uid"], row["modality"], [], []
@@ -140,29 +190,3 @@ def _survey(
         report(done)
     close()
     return windows
-
-
-@contextmanager
-def _pool(workers: int, executor: Executor | None, tasks: int) -> Iterator[Executor | None]:
-    """The executor given, a pool of spawned processes, or None to work in this process."""
-    if executor is not None or workers <= 1 or tasks < 2:
-        yield executor
-        return
-    with ProcessPoolExecutor(min(workers, tasks), mp_context=get_context("spawn")) as pool:
-        try:
-            yield pool
-        except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
-            raise
-
-
-def _map(pool: Executor | None, function: Callable[[Task], Any], tasks: list[Task]) -> Iterator[Any]:
-    if pool is None:
-        yield from map(function, tasks)
-        return
-    try:
-        yield from pool.map(function, tasks, chunksize=max(1, min(16, len(tasks) // 8)))
-    except BrokenProcessPool as error:
-        raise TransientError(
-            "a worker process ended abruptly, out of memory or in a decoder: run again with fewer workers"
-        ) from error

@@ -1,9 +1,11 @@
-"""Windows: how calibrated values become 256 greys (PS3.3 C.11.2), the presets, and the rule that picks one.
+"""Windows: how calibrated values become greys (PS3.3 C.11.2), the presets, and the policy that picks among them.
 
-A `Window` is a formula with its numbers. What is not here: reading a dataset (`pixels.py`), going through a series
+A `Window` is a formula with its numbers. What is not here: reading a dataset (`attributes.py`), going through a series
 (`slices.py`).
 """
 
+import hashlib
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
@@ -11,6 +13,8 @@ from typing import Literal
 import numpy as np
 
 Function = Literal["LINEAR", "LINEAR_EXACT", "SIGMOID"]
+Depth = Literal[8, 16]
+"""Bits of a grey."""
 
 
 @dataclass(frozen=True)
@@ -22,6 +26,10 @@ class Window:
     width: float
     function: Function = "LINEAR"
 
+    def describe(self) -> str:
+        """The formula and its numbers, to the last digit: `LINEAR 50.0 350.0`."""
+        return f"{self.function} {self.center!r} {self.width!r}"
+
 
 @dataclass(frozen=True)
 class VoiLut:
@@ -31,6 +39,15 @@ class VoiLut:
     first: int
     bits: int
     values: tuple[int, ...]
+
+    def describe(self) -> str:
+        """Size, first input, bits, and the start of the hash of its values as 16-bit little-endian words."""
+        return f"VOI-LUT {len(self.values)} {self.first} {self.bits} {digest(self.values)}"
+
+
+def digest(entries: Sequence[int]) -> str:
+    """16 hexadecimal digits of the SHA-256 of a lookup table's entries, as 16-bit little-endian words."""
+    return hashlib.sha256(np.asarray(entries, "<u2").tobytes()).hexdigest()[:16]
 
 
 PRESETS: Mapping[str, Window] = {
@@ -47,7 +64,7 @@ PRESETS: Mapping[str, Window] = {
 
 @dataclass(frozen=True)
 class WindowPolicy:
-    """Which window a frame gets, by modality and body part.
+    """Which windows a frame is shown through, by modality and body part.
 
     * CT: the preset of its body part, else `ct`. A head scan is shown as a brain, as a reader opens it; HEADNECK,
       SKULL and everything else keep soft tissue, where a brain window would leave nothing to outline.
@@ -56,8 +73,11 @@ class WindowPolicy:
     * Every other modality (X-ray, ultrasound …): the file's own VOI LUT or window; without one, all greys of an 8-bit
       image as they are, and percentiles of the series for deeper ones.
 
-    `override` asks for one rule: a preset's name, for all CT, or `file`, each file's own window where it has one.
-    A CT whose values are not in HU has no use for a preset and is treated like the last group.
+    `presets` are one's own, beside or instead of those of `PRESETS`. `override` asks for one rule or, with commas,
+    for several: a preset's name or a window of one's own (`liver=60/160`, centre/width in HU), for all CT, or `file`,
+    each file's own window where it has one. Only CT is shown more than once. `file_window` says which window, from 0,
+    of a file that lists several; one that lists fewer shows its first. A CT whose values are not in HU has no use for
+    a preset and is treated like the last group.
     """
 
     ct: str = "soft-tissue"
@@ -67,54 +87,96 @@ class WindowPolicy:
     )
     other_percentiles: tuple[float, float] = (0.5, 99.5)
     override: str | None = None
+    presets: Mapping[str, Window] = field(default_factory=dict)
+    file_window: int = 0
 
     def __post_init__(self) -> None:
-        asked = {self.ct, *self.ct_body_parts.values(), *([self.override] if self.override else [])}
-        unknown = sorted(asked - set(PRESETS) - {"file"})
-        if unknown:
-            raise ValueError(f"no window preset {unknown[0]!r}: choose one of {', '.join(PRESETS)} or file")
+        known = {**PRESETS, **self.presets}
+        for name in (self.ct, *self.ct_body_parts.values(), *self._asked()):
+            if name not in known and name != "file" and not _OWN.fullmatch(name):
+                raise ValueError(
+                    f"no window preset {name!r}: choose one of {', '.join(known)}, file or name=centre/width"
+                )
+            self.preset(name)
+        if self.file_window < 0:
+            raise ValueError("the windows of a file count from 0")
+
+    def rules(self, modality: str, body_part: str | None) -> tuple[str, ...]:
+        """Every rule a frame is shown by, the first one first: names of presets, `file`, or `percentiles`."""
+        asked = self._asked()
+        if asked and modality == "CT":
+            return asked
+        if "file" in asked:
+            return ("file",)
+        if modality == "CT":
+            return (self.ct_body_parts.get((body_part or "").upper(), self.ct),)
+        return ("percentiles" if modality in self.series_percentiles else "file",)
 
     def rule(self, modality: str, body_part: str | None) -> str:
-        """The name of a preset, `file`, or `percentiles`."""
-        if self.override == "file" or (self.override and modality == "CT"):
-            return self.override
-        if modality == "CT":
-            return self.ct_body_parts.get((body_part or "").upper(), self.ct)
-        return "percentiles" if modality in self.series_percentiles else "file"
+        """The first of `rules`."""
+        return self.rules(modality, body_part)[0]
+
+    def preset(self, rule: str) -> Window | None:
+        """The window that a rule names; None for `file` and `percentiles`. Raises ValueError for an impossible one."""
+        if own := _OWN.fullmatch(rule):
+            window = Window(own["name"], float(own["center"]), float(own["width"]))
+        else:
+            window = {**PRESETS, **self.presets}.get(rule)
+        if window is not None:
+            apply_window(np.zeros(1), window)
+        return window
 
     def percentiles(self, modality: str) -> tuple[float, float]:
         """The two percentiles (0 to 100) for a modality whose window is taken from its values."""
         return self.series_percentiles.get(modality, self.other_percentiles)
 
+    def needs_values(self, modality: str, body_part: str | None) -> bool:
+        """Whether the window of a series may have to be found from its values."""
+        return any(self.preset(rule) is None for rule in self.rules(modality, body_part))
 
-def apply_window(values: np.ndarray, window: Window) -> np.ndarray:
-    """Greys, uint8, of calibrated `values` (any shape): PS3.3 C.11.2.1.2.1 (LINEAR), C.11.2.1.3.1 (SIGMOID),
-    C.11.2.1.3.2 (LINEAR_EXACT), with output 0 to 255 rounded half up.
+    def _asked(self) -> tuple[str, ...]:
+        """The presets asked for, each once; of two windows of one name the first."""
+        asked: dict[str, str] = {}
+        for entry in (self.override or "").split(","):
+            if entry.strip():
+                asked.setdefault(entry.strip().partition("=")[0], entry.strip())
+        return tuple(asked.values())
+
+
+_OWN = re.compile(r"(?P<name>[a-z][a-z0-9-]*)=(?P<center>[-+]?\d+(?:\.\d+)?)/(?P<width>\d+(?:\.\d+)?)")
+
+
+def apply_window(values: np.ndarray, window: Window, *, bits: Depth = 8) -> np.ndarray:
+    """Greys, uint8 or uint16, of calibrated `values` (any shape): PS3.3 C.11.2.1.2.1 (LINEAR), C.11.2.1.3.1 (SIGMOID),
+    C.11.2.1.3.2 (LINEAR_EXACT), with output 0 to 255 or 65535 rounded half up. What is no number becomes 0.
 
     Raises ValueError for a width below 1 (LINEAR) or not above 0 (the others), as the standard forbids.
     """
-    center, width = window.center, window.width
+    center, width, white = window.center, window.width, 2.0**bits - 1
     if not (np.isfinite(center) and np.isfinite(width)) or width <= 0 or (window.function == "LINEAR" and width < 1):
         raise ValueError("a window needs a finite centre and a positive width (at least 1 for LINEAR)")
     x = np.asarray(values, np.float64)
     with np.errstate(over="ignore"):
         if window.function == "SIGMOID":
-            y = 255.0 / (1.0 + np.exp(-4.0 * (x - center) / width))
+            y = white / (1.0 + np.exp(-4.0 * (x - center) / width))
         elif window.function == "LINEAR_EXACT":
-            y = ((x - center) / width + 0.5) * 255.0
-            y = np.where(x <= center - width / 2, 0.0, np.where(x > center + width / 2, 255.0, y))
+            y = ((x - center) / width + 0.5) * white
+            y = np.where(x <= center - width / 2, 0.0, np.where(x > center + width / 2, white, y))
         else:
             low, high = center - 0.5 - (width - 1) / 2, center - 0.5 + (width - 1) / 2
-            y = ((x - (center - 0.5)) / (width - 1) + 0.5) * 255.0 if width > 1 else np.zeros_like(x)
-            y = np.where(x <= low, 0.0, np.where(x > high, 255.0, y))
-    return np.floor(np.nan_to_num(y, nan=0.0) + 0.5).astype(np.uint8)
+            y = ((x - (center - 0.5)) / (width - 1) + 0.5) * white if width > 1 else np.zeros_like(x)
+            y = np.where(x <= low, 0.0, np.where(x > high, white, y))
+    return np.floor(np.nan_to_num(y, nan=0.0) + 0.5).astype(f"u{bits // 8}")
 
 
-def apply_voi_lut(values: np.ndarray, lut: VoiLut) -> np.ndarray:
-    """Greys, uint8, of calibrated `values` through a VOI LUT: inputs below or above it take its first or last entry."""
-    table = np.asarray(lut.values, np.float64)
-    index = np.clip(np.floor(np.asarray(values, np.float64) + 0.5) - lut.first, 0, len(table) - 1).astype(np.intp)
-    greys = np.floor(np.clip(table / (2.0**lut.bits - 1) * 255.0, 0, 255) + 0.5).astype(np.uint8)
+def apply_voi_lut(values: np.ndarray, lut: VoiLut, *, bits: Depth = 8) -> np.ndarray:
+    """Greys, uint8 or uint16, of calibrated `values` through a VOI LUT: inputs below or above it take its first or
+    last entry; what is no number takes the first.
+    """
+    table, white = np.asarray(lut.values, np.float64), 2.0**bits - 1
+    x = np.nan_to_num(np.floor(np.asarray(values, np.float64) + 0.5), nan=lut.first)
+    index = np.clip(x - lut.first, 0, len(table) - 1).astype(np.intp)
+    greys = np.floor(np.clip(table / (2.0**lut.bits - 1) * white, 0, white) + 0.5).astype(f"u{bits // 8}")
     return greys[index]
 
 

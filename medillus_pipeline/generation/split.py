@@ -1,7 +1,7 @@
 """The frozen patient-level split: each patient is assigned once and never moves.
 
-Tokens are keyed hashes of patients with a salt of their own (`dicom/pseudonyms.py`), so their order is random and
-survives key rotation. Where assignments are kept is not here: see `tables.PATIENT_SPLITS`.
+Tokens are keyed hashes of patients with a salt of their own (`deidentification/pseudonyms.py`), so their order is
+random and survives key rotation. Where assignments are kept is not here: see `tables.PATIENT_SPLITS`.
 """
 
 import hashlib

@@ -5,6 +5,7 @@ one odd image does not keep a delivery back, a systematic fault (a missing resca
 """
 
 from medillus_pipeline.quality import derived as d
+from medillus_pipeline.quality import volume_columns as v
 from medillus_pipeline.quality.expectations import (
     ANY_UID,
     PATIENT,
@@ -25,7 +26,7 @@ from medillus_pipeline.quality.expectations import (
     some_rows,
     unique,
 )
-from medillus_pipeline.tables import ILLUSTRATIONS, INSTANCES, MASKS, SLICES, TRAINING_SLICES, Table
+from medillus_pipeline.tables import ILLUSTRATIONS, INSTANCES, MASKS, SLICES, TRAINING_SLICES, VOLUMES, Table
 
 SPLITS = ("train", "judge", "validation", "locked_test")
 SLICE_NAME = r"^s-[0-9a-f]{16}-[0-9]{4,}$"
@@ -131,6 +132,64 @@ slices = Suite(
         "hash_in_path": d.hash_in_path("path", "sha256"),
     },
     related=("instances",),
+)
+
+volumes = Suite(
+    "volumes",
+    [
+        some_rows("every delivery with slices has at least one stack of them, volume or not"),
+        *_form(VOLUMES),
+        *matches(UID, "UIDs are pseudonyms", "series_instance_uid", "study_instance_uid", "frame_of_reference_uid"),
+        *matches(PATIENT, "patients are pseudonyms", "patient"),
+        *matches(TOKEN, "the split orders patients by a keyed hash", "split_token"),
+        *matches(r"^(none|possible|unknown|removed)$", "a word of the fixed vocabulary", "face"),
+        *matches(r"^[a-z_]+$", "a word of the fixed vocabulary", "verdict"),
+        *matches(r"^(HU|calibrated)$", "a word of the fixed vocabulary", "unit"),
+        between("stack", 0, None, "stacks count from 0"),
+        between("slices", 1, None, "a stack has slices"),
+        holds("series_known", "every stack comes from published slices of the delivery"),
+        holds("series_agrees", "patient, study and modality are those of the slices"),
+        between("slices_accounted_for", 0, 0, "every slice of a series lies in one of its stacks"),
+        holds("filled_as_judged", "a volume has a file, a shape and an affine, and nothing else has"),
+        holds("no_face_pictured", "no plane of a volume is shown where a face may be in it"),
+        between("shape_values", 3, 3, "columns, rows, slices"),
+        between("shape_low", 1, 65535, "a volume has extent along every axis"),
+        holds("depth_agrees", "a volume holds all slices of its stack"),
+        between("spacing_low", 0.001, 50, "voxels have a plausible size, in mm"),
+        between("spacing_high", 0.001, 50, "voxels have a plausible size, in mm"),
+        between("step_error", 0, 0.001, "the affine steps by the spacing, in mm"),
+        between("skew", 0, 0.01, "the axes of a volume stand at right angles"),
+        at_least("maximum", "minimum", "the greatest value is not below the least"),
+        between("minimum", -1e12, 1e12, "calibrated values are finite"),
+        between("maximum", -1e12, 1e12, "calibrated values are finite"),
+        between("value_range", 0, None, "volumes are not constant", mostly=0.75, strict=True),
+        between("ct_minimum", -4096, -1, "HU reach below water; if not, the rescale intercept is lost", mostly=0.75),
+        between("ct_maximum", -1024, 32767, "HU stay within the 16 bits of CT", mostly=0.75),
+        *matches(SHA256, "a SHA-256", "sha256"),
+        *matches(payload(r".nii\.gz", "volumes"), "a payload of the clean zone", "path"),
+        *matches(payload(".png", "reformats"), "a payload of the clean zone", "preview"),
+        holds("hash_in_path", NAMED),
+        between("bytes", 100, None, "a NIfTI file has a header"),
+    ],
+    {
+        "series_known": d.known("series_instance_uid", "slices"),
+        "series_agrees": d.agrees("series_instance_uid", "slices", "patient", "study_instance_uid", "modality"),
+        "slices_accounted_for": v.slices_accounted_for,
+        "filled_as_judged": v.filled_as_judged,
+        "no_face_pictured": v.no_face_pictured,
+        "shape_values": d.of_list("shape", len),
+        "shape_low": d.of_list("shape", d.least),
+        "depth_agrees": v.depth_agrees,
+        "spacing_low": d.of_list("spacing", d.least),
+        "spacing_high": d.of_list("spacing", d.greatest),
+        "step_error": v.step_error,
+        "skew": v.skew,
+        "value_range": d.value_range,
+        "ct_minimum": d.when("minimum", "modality", "CT"),
+        "ct_maximum": d.when("maximum", "modality", "CT"),
+        "hash_in_path": v.hash_in_path,
+    },
+    related=("slices",),
 )
 
 masks = Suite(
@@ -256,4 +315,4 @@ illustrations = Suite(
     },
 )
 
-SUITES = {suite.name: suite for suite in (instances, slices, masks, training_slices, illustrations)}
+SUITES = {suite.name: suite for suite in (instances, slices, volumes, masks, training_slices, illustrations)}

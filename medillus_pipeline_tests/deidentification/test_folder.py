@@ -20,7 +20,7 @@ from medillus_pipeline.deidentification.folder_report import FolderResult
 from medillus_pipeline.deidentification.options import DEFAULT_OPTIONS
 from medillus_pipeline.deidentification.policy import Policy
 from medillus_pipeline.deidentification.reidentification import ReidentificationTables
-from medillus_pipeline.deidentification.source_folder import FolderZone
+from medillus_pipeline.dicom.source_folder import FolderZone
 from medillus_pipeline.errors import InputError, StoreError
 from medillus_pipeline_tests.deidentification.delivered_files import encoded, image
 

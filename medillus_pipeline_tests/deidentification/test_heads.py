@@ -8,10 +8,10 @@ import pydicom
 import pytest
 
 from medillus_pipeline.deidentification.defacing import volume_shows_head
-from medillus_pipeline.deidentification.face import Face
 from medillus_pipeline.deidentification.heads import face_by_name, may_show_face
 from medillus_pipeline.dicom.attributes import plane
 from medillus_pipeline.dicom.encoded import scan
+from medillus_pipeline.dicom.face import Face
 from medillus_pipeline.dicom.geometry import volume_affine
 from medillus_pipeline_tests.deidentification.head_phantom import grid, head
 from medillus_pipeline_tests.dicom.image_files import encoded, image, item

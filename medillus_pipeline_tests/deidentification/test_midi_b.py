@@ -27,7 +27,6 @@ from medillus_pipeline_tests.deidentification.midi_b_report import (
 )
 from medillus_pipeline_tests.deidentification.scoring import score
 
-
 PHOTOGRAPH = "deid_data/cookie2.dcm"
 """Full of structure that reads like words, so that it may stay out where pixels are cleaned."""
 

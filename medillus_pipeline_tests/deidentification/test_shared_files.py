@@ -31,7 +31,8 @@ JPEG_LOSSLESS = Reason.SAME_PIXELS if find_spec("imagecodecs") else Reason.DIFFE
 PHI = {
     "burned_in_flag/burned_in_no.dcm": PUBLISHED,
     "burned_in_flag/burned_in_yes.dcm": Reason.BURNED_IN_ANNOTATION,
-    "burned_in_flag/*": Reason.SECONDARY_CAPTURE,  # NM slices stored as Secondary Capture; no flag, and flag OTHER
+    "burned_in_flag/burned_in_other.dcm": Reason.BURNED_IN_ANNOTATION,  # a flag that is not NO
+    "burned_in_flag/*": Reason.SECONDARY_CAPTURE,  # NM slices stored as Secondary Capture; no flag
     "charsets/chrFrenMulti.dcm": Reason.SECONDARY_CAPTURE,
     "charsets/chr*Multi*.dcm": Reason.NO_PIXEL_DATA,
     "charsets/chrSQEncoding*.dcm": Reason.NO_PIXEL_DATA,

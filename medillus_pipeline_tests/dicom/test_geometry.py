@@ -4,9 +4,11 @@ import pytest
 from medillus_pipeline.dicom.geometry import (
     Plane,
     SeriesNote,
+    Verdict,
     normal,
     slice_to_lps_affine,
     stack_series,
+    verdict,
     volume_affine,
 )
 
@@ -113,3 +115,56 @@ def test_a_volume_affine_reaches_the_last_slice() -> None:
     affine = volume_affine((0, 0, 0), (0, 0, 12), 5, plane)
     assert np.allclose(affine @ [1, 2, 4, 1], [1, 2, 12, 1])
     assert np.allclose(normal(AXIAL), [0, 0, 1])
+
+
+@pytest.mark.parametrize(("sideways", "tilted"), [(0.001, False), (0.005, True), (0.4, True)])
+def test_a_tilt_counts_from_a_tenth_of_a_degree_and_rounded_cosines_are_none(sideways: float, tilted: bool) -> None:
+    planes = [axial(2.0 * k, x=2.0 * k * sideways) for k in range(60)]
+    (stack,) = stack_series(planes, names(planes))
+    assert (SeriesNote.TILTED_STACK in stack.notes) == tilted
+    assert verdict(stack, planes) == (Verdict.TILTED_STACK if tilted else Verdict.VOLUME)
+
+
+def test_slices_that_stray_from_the_even_line_are_noted_though_every_step_is_even_enough() -> None:
+    heights = np.cumsum([0.0, *[3.04] * 20, *[2.96] * 20])
+    planes = [axial(z) for z in heights]
+    (stack,) = stack_series(planes, names(planes))
+    assert stack.notes == {SeriesNote.STRAYING_POSITIONS}
+    assert verdict(stack, planes) is Verdict.UNEVEN_SPACING
+
+
+def test_pixels_that_are_not_square_are_noted_and_the_stack_stays_a_volume() -> None:
+    planes = [Plane(4, 4, (0.0, 0.0, 2.0 * k), AXIAL, (0.9, 0.6)) for k in range(4)]
+    (stack,) = stack_series(planes, names(planes))
+    assert stack.notes == {SeriesNote.ANISOTROPIC_PIXELS}
+    assert stack.even
+    assert verdict(stack, planes) is Verdict.VOLUME
+
+
+@pytest.mark.parametrize(("odd", "judged"), [((0.7, 0.7), Verdict.MIXED_PIXEL_SPACING), (None, Verdict.NO_GEOMETRY)])
+def test_one_slice_of_another_pixel_spacing_spoils_the_grid(odd: tuple[float, float] | None, judged: Verdict) -> None:
+    planes = [Plane(4, 4, (0.0, 0.0, float(k)), AXIAL, (0.8, 0.8) if k else odd) for k in range(5)]
+    (stack,) = stack_series(planes, names(planes))
+    assert SeriesNote.MIXED_PIXEL_SPACING in stack.notes
+    assert not stack.even
+    assert verdict(stack, planes) is judged
+
+
+@pytest.mark.parametrize(
+    ("heights", "judged"),
+    [
+        ((0.0, 3.0, 6.0), Verdict.VOLUME),
+        ((0.0, 3.0), Verdict.TOO_FEW_SLICES),
+        ((0.0, 3.0, 6.0, 12.0, 15.0), Verdict.GAPS),
+        ((0.0, 3.0, 3.0, 6.0), Verdict.DUPLICATE_POSITIONS),
+        ((0.0, 0.0, 0.0), Verdict.DUPLICATE_POSITIONS),
+        ((0.0, 3.0, 6.4, 9.0), Verdict.UNEVEN_SPACING),
+    ],
+)
+def test_the_verdict_names_what_keeps_a_stack_from_being_a_volume(heights: tuple[float, ...], judged: Verdict) -> None:
+    planes = [axial(z) for z in heights]
+    (stack,) = stack_series(planes, names(planes))
+    assert verdict(stack, planes) is judged
+    assert stack.even == (judged is Verdict.VOLUME or judged is Verdict.TOO_FEW_SLICES)
+    if judged is Verdict.VOLUME:
+        assert verdict(stack, planes, minimum_slices=4) is Verdict.TOO_FEW_SLICES

@@ -5,18 +5,23 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pydicom
 import pytest
 from PIL import Image
 
 from medillus_pipeline.dicom import slices as slices_module
+from medillus_pipeline.dicom.further_windows import SLICE_WINDOWS
+from medillus_pipeline.dicom.native import NativeFrames
+from medillus_pipeline.dicom.picture_store import store_picture
 from medillus_pipeline.dicom.png import decode_png
+from medillus_pipeline.dicom.rendering import Task, render_instance
 from medillus_pipeline.dicom.slice_names import slice_name
 from medillus_pipeline.dicom.slices import contact_sheet, render_delivery, thumbnail
 from medillus_pipeline.dicom.windows import PRESETS, apply_window
 from medillus_pipeline.errors import InputError, StoreError
 from medillus_pipeline.tables import SLICES, to_parquet
 from medillus_pipeline.zones import Zone
-from medillus_pipeline_tests.dicom.image_files import encoded, image, instance_row
+from medillus_pipeline_tests.dicom.image_files import encoded, image, instance_row, item
 
 GEOMETRY = {"ImageOrientationPatient": [1, 0, 0, 0, 1, 0], "PixelSpacing": [0.8, 0.8]}
 HU = {"RescaleSlope": 1, "RescaleIntercept": -1024, "RescaleType": "HU"}
@@ -154,6 +159,143 @@ def test_a_second_run_writes_nothing_new(clean: Zone) -> None:
     stamps = {f: Path(clean.full(f)).stat().st_mtime_ns for f in clean.files("slices")}
     assert render_delivery(rows, clean) == first
     assert stamps == {f: Path(clean.full(f)).stat().st_mtime_ns for f in clean.files("slices")}
+
+
+def test_a_second_run_does_no_pixel_work_and_another_window_or_file_does(
+    clean: Zone, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = [ct_slice(clean, float(z)) for z in range(3)] + mr_series(clean)
+    first = render_delivery(rows, clean, window="soft-tissue,lung")
+    read: list[str] = []
+    render = slices_module._render
+    monkeypatch.setattr(slices_module, "_render", lambda task: read.append(task.instance["path"]) or render(task))
+    monkeypatch.setattr(slices_module, "survey_instance", None)
+    assert render_delivery(rows[::-1], clean, window="soft-tissue,lung") == first
+    assert not read
+    monkeypatch.undo()
+    monkeypatch.setattr(slices_module, "_render", lambda task: read.append(task.instance["path"]) or render(task))
+    render_delivery(rows, clean, window="lung")
+    assert len(read) == len(rows)
+    render_delivery([*rows, ct_slice(clean, 9.0)], clean, window="soft-tissue,lung")
+    assert len(read) == 2 * len(rows) + 1
+
+
+def test_a_picture_that_is_gone_is_rendered_again(clean: Zone) -> None:
+    rows = [ct_slice(clean, float(z)) for z in range(3)]
+    first = render_delivery(rows, clean)
+    clean.remove(first.slices[1]["path"])
+    assert render_delivery(rows, clean) == first
+    assert all(clean.exists(row["path"]) for row in first.slices)
+
+
+def test_several_windows_make_further_pictures_of_ct_and_leave_one_row_a_slice(clean: Zone) -> None:
+    rows = [ct_slice(clean, 5.0), *mr_series(clean, 3)]
+    once = render_delivery(rows, clean, window="soft-tissue")
+    more = render_delivery(rows, clean, window="soft-tissue,lung,soft-tissue")
+    assert more.slices == once.slices
+    (further,) = SLICE_WINDOWS.to_arrow(more.further).to_pylist()
+    (lung,) = (r for r in render_delivery(rows, clean, window="lung").slices if r["modality"] == "CT")
+    assert further == {name: lung[name] for name in further}
+
+
+@pytest.mark.parametrize("window", [None, "bone", "soft-tissue,lung,file"])
+@pytest.mark.parametrize(
+    "attributes",
+    [
+        {},
+        {"PhotometricInterpretation": "MONOCHROME1"},
+        {"PixelPaddingValue": 700, "PixelPaddingRangeLimit": 900},
+        {"BitsStored": 12, "HighBit": 11},
+        {
+            "ReferencedImageSequence": [
+                item(PurposeOfReferenceCodeSequence=[item(CodeValue="1")], ReferencedFrameNumber=1)
+            ]
+        },
+        {"RescaleSlope": 2.5, "WindowCenter": [40, 9], "WindowWidth": [300, 80]},
+        {"WindowCenter": 40, "WindowWidth": 300, "VOILUTFunction": "SIGMOID", "Modality": "MR"},
+    ],
+)
+def test_the_fast_way_makes_what_the_general_way_makes(
+    clean: Zone, attributes: dict[str, Any], window: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = [ct_slice(clean, z, **attributes) for z in (0.0, 2.5, -10.0)]
+    general = 0
+
+    def counted(task: Task) -> tuple[list[dict[str, Any]], list[str]]:
+        nonlocal general
+        general += 1
+        return render_instance(task)
+
+    monkeypatch.setattr(slices_module, "render_instance", counted)
+    monkeypatch.setattr(slices_module, "_native", NativeFrames())
+    fast = render_delivery(rows, clean, window=window, remembering=False)
+    assert general == 0, "not one of these slices needs the general way"
+    monkeypatch.setattr(NativeFrames, "render", lambda *_: None)
+    assert render_delivery(rows, clean, window=window, remembering=False) == fast
+    assert general == 3
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"RescaleIntercept": -1000},
+        {"PixelPaddingValue": 500},
+        {"PhotometricInterpretation": "MONOCHROME1"},
+        {"PixelSpacing": [0.7, 0.7]},
+        {"WindowCenter": 80, "WindowWidth": 200},
+        {"BitsStored": 11, "HighBit": 10},
+    ],
+)
+def test_a_slice_whose_header_differs_from_its_series_is_shown_by_its_own(
+    clean: Zone, change: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = [ct_slice(clean, z, **(change if z == 2.0 else {})) for z in (0.0, 1.0, 2.0, 3.0)]
+    fast = render_delivery(rows, clean, window="file", remembering=False)
+    monkeypatch.setattr(NativeFrames, "render", lambda *_: None)
+    assert render_delivery(rows, clean, window="file", remembering=False) == fast
+
+
+def test_sequences_of_undefined_length_do_not_end_the_fast_way(clean: Zone, monkeypatch: pytest.MonkeyPatch) -> None:
+    inner = item(ReferencedFrameNumber=1, PurposeOfReferenceCodeSequence=[item(CodeValue="1")])
+    made = image(np.arange(20, dtype=np.uint16).reshape(4, 5), **HU, **GEOMETRY, ImagePositionPatient=[0, 0, 1])
+    made.ReferencedImageSequence = [inner, item()]
+    for holder, element in ((made, "ReferencedImageSequence"), (inner, "PurposeOfReferenceCodeSequence")):
+        holder[element].is_undefined_length = True
+        holder[element].value[0].is_undefined_length_sequence_item = True
+    data = encoded(made)
+    assert data.count(b"\xff\xff\xff\xff") == 4
+    row = instance_row(data, clean)
+    general = render_delivery([row], clean, remembering=False)
+    monkeypatch.setattr(slices_module, "_native", NativeFrames())
+    monkeypatch.setattr(slices_module, "render_instance", None)  # whoever takes the general way now fails
+    assert render_delivery([row], clean, remembering=False) == general
+
+
+def test_a_clinics_ct_comes_out_the_same_the_fast_way(
+    shared_data: Path, clean: Zone, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    files = sorted((shared_data / "ct_thorax_rt" / "ct").iterdir())[::20]
+    files += [p for p in sorted((shared_data / "awkward" / "single").iterdir()) if p.stat().st_size < 200_000]
+    rows = {}
+    for path in files:
+        data = path.read_bytes()
+        if data[128:132] == b"DICM" and path.parent.name == "ct":
+            dataset = pydicom.dcmread(path)
+            dataset.decompress()
+            data = encoded(dataset)
+        row = instance_row(data, clean)
+        rows[row["sop_instance_uid"]] = row
+    fast = render_delivery(list(rows.values()), clean, window="soft-tissue,lung", remembering=False)
+    monkeypatch.setattr(NativeFrames, "render", lambda *_: None)
+    assert render_delivery(list(rows.values()), clean, window="soft-tissue,lung", remembering=False) == fast
+
+
+def test_a_picture_cut_short_by_a_power_failure_is_written_again(clean: Zone) -> None:
+    payload = store_picture(clean, "slices", b"a whole picture", ".png")
+    Path(clean.full(payload.path)).write_bytes(b"a wh")
+    assert store_picture(clean, "slices", b"a whole picture", ".png") == payload
+    assert clean.read(payload.path) == b"a whole picture"
+    assert clean.files("slices") == [payload.path]
 
 
 def test_a_store_that_cannot_be_written_stops_the_step(clean: Zone) -> None:

@@ -33,7 +33,7 @@ def site(shared: Site) -> Iterator[Site]:
     """The same, and after each test the proof that what was published before is as it was, byte for byte."""
     before = _of(shared, *BEFORE)
     shared.said.clear()
-    assert len(before) == 4
+    assert len(before) == 5
     yield shared
     assert _of(shared, *BEFORE) == before
 

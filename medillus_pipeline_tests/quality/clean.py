@@ -7,7 +7,7 @@ import pandas as pd
 
 from medillus_pipeline.deidentification.pseudonyms import Pseudonymiser
 from medillus_pipeline.dicom.slice_names import slice_name
-from medillus_pipeline.tables import ILLUSTRATIONS, INSTANCES, MASKS, SLICES, TRAINING_SLICES, Table
+from medillus_pipeline.tables import ILLUSTRATIONS, INSTANCES, MASKS, SLICES, TRAINING_SLICES, VOLUMES, Table
 
 PSEUDONYMISER = Pseudonymiser(key=bytes(32), split_salt=bytes(32))
 PATIENTS = ("one", "two", "three", "four")
@@ -77,12 +77,38 @@ def slices() -> list[dict[str, Any]]:
             "window": "soft-tissue",
             "window_center": 50.0,
             "window_width": 350.0,
+            "transform": "rescale 1.0 -1024.0; LINEAR 50.0 350.0",
             "minimum": -1000.0,
             "maximum": 900.0,
             "mean": -200.0,
             "instance_path": path("instances", digest("file", uid), ".dcm"),
             "path": path("slices", digest("png", uid), ".png"),
             "sha256": digest("png", uid),
+        }
+        for patient, number, uid in _each()
+    ]
+
+
+def volumes() -> list[dict[str, Any]]:
+    return [
+        {
+            **_identity(patient),
+            "stack": number,
+            "face": "none",
+            "verdict": "volume",
+            "notes": ["mixed_orientation"],
+            "slices": 1,
+            "shape": [48, 64, 1],
+            "spacing": [1.6, 1.6, 6.0],
+            "affine": [float(value) for value in AFFINE],
+            "unit": "HU",
+            "minimum": -1000.0,
+            "maximum": 900.0,
+            "padding": None,
+            "path": path("volumes", digest("volume", uid), ".nii.gz"),
+            "sha256": digest("volume", uid),
+            "bytes": 9000,
+            "preview": path("reformats", digest("planes", uid), ".png"),
         }
         for patient, number, uid in _each()
     ]
@@ -158,6 +184,7 @@ def illustrations() -> list[dict[str, Any]]:
 _TABLES: dict[str, tuple[Table, Any]] = {
     "instances": (INSTANCES, instances),
     "slices": (SLICES, slices),
+    "volumes": (VOLUMES, volumes),
     "masks": (MASKS, masks),
     "training_slices": (TRAINING_SLICES, training_slices),
     "illustrations": (ILLUSTRATIONS, illustrations),

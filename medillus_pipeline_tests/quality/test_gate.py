@@ -15,12 +15,14 @@ import pytest
 from medillus_pipeline.quality.expectations import Expectation
 from medillus_pipeline.quality.gate import audit, check_result
 from medillus_pipeline.quality.suites import SUITES
-from medillus_pipeline.tables import TABLES
+from medillus_pipeline.quality.volume_columns import FILLED
+from medillus_pipeline.tables import TABLES, VOLUMES
 from medillus_pipeline_tests.quality import clean
 
 CANARY = "CANARY^PATIENT 19470312"
 FLIPPED = [-1.6, 0, 0, 200, 0, 1.6, 0, -200, 0, 0, 6, 40, 0, 0, 0, 1]
 DEGENERATE = [1.6, 0, 0, 200, 0, 0, 0, -200, 0, 0, 6, 40, 0, 0, 0, 1]
+SHEARED = [1.6, 0, 0, -200, 0, 1.6, 0.9, -200, 0, 0, 6, 40, 0, 0, 0, 1]
 
 Change = dict[str, Any]
 
@@ -54,6 +56,20 @@ OUT_OF_BOUNDS: dict[str, Change] = {
     "value_range": {"minimum": 900.0},
     "ct_minimum": {"minimum": 0.0},
     "ct_maximum": {"maximum": 65535.0},
+    "stack": {"stack": -1},
+    "slices": {"slices": 0},
+    "series_known": {"series_instance_uid": "2.25.7"},
+    "series_agrees": {"modality": "MR"},
+    "slices_accounted_for": {"slices": 2},
+    "filled_as_judged": {"affine": None},
+    "no_face_pictured": {"face": "possible"},
+    "shape_values": {"shape": [48, 64]},
+    "shape_low": {"shape": [48, 0, 1]},
+    "depth_agrees": {"shape": [48, 64, 2]},
+    "spacing_low": {"spacing": [1.6, 1.6, 0.0]},
+    "spacing_high": {"spacing": [1.6, 1.6, 60.0]},
+    "step_error": {"spacing": [1.6, 1.6, 5.9]},
+    "skew": {"affine": SHEARED},
     "slice_known": {"slice_name": "s-0123456789abcdef-0001"},
     "slice_agrees": {"columns": 512},
     "label_count": {"labels": []},
@@ -221,7 +237,15 @@ def test_other_modalities_need_neither_window_nor_hounsfield_units() -> None:
     assert audit("slices", frame, related=clean.related()).broken == []
 
 
-@pytest.mark.parametrize("name", ["slices", "masks"])
+def test_a_delivery_of_nothing_but_stacks_that_are_no_volumes_passes() -> None:
+    nothing = {"verdict": "gaps", **dict.fromkeys((*FILLED, "padding", "preview"))}
+    rows = [row | nothing for row in clean.volumes()]
+    for kept in (8, 1):
+        frame = VOLUMES.to_arrow(clean.volumes()[kept:] + rows[:kept]).to_pandas()
+        assert audit("volumes", frame, related=clean.related()).broken == []
+
+
+@pytest.mark.parametrize("name", ["slices", "volumes", "masks"])
 def test_a_comparison_that_was_not_provided_for_is_an_error_and_no_pass(name: str) -> None:
     with pytest.raises(ValueError, match=rf"suite {name} compares with .* pass related="):
         audit(name, clean.frame(name))
