@@ -18,6 +18,7 @@ from medillus_pipeline.deidentification import residual
 from medillus_pipeline.deidentification.deidentify import Deidentified, deidentify
 from medillus_pipeline.deidentification.policy import Policy
 from medillus_pipeline.deidentification.pseudonyms import Pseudonymiser
+from medillus_pipeline.dicom import jpeg_plugin
 from medillus_pipeline.dicom.encoded import scan
 from medillus_pipeline.dicom.face import Face
 from medillus_pipeline.dicom.outcomes import Outcome, Quarantine, Reason
@@ -168,6 +169,7 @@ def _location(file: SourceFile, root: str) -> str:
 
 def decoded_sha256(path: Path) -> str | None:
     """SHA-256 of the decoded pixels of a staged file, None where they cannot be decoded."""
+    jpeg_plugin.register()
     try:
         with silenced():
             array = parse(path.read_bytes()).pixel_array
