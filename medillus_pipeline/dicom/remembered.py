@@ -16,7 +16,7 @@ from medillus_pipeline.zones import Zone
 
 FOLDER = "renderings"
 PACKAGES = (
-    *("numpy", "pydicom", "isal", "pillow", "pyjpegls", "python-gdcm"),
+    *("numpy", "pydicom", "isal", "pillow", "imagecodecs", "pyjpegls", "python-gdcm"),
     *("pylibjpeg", "pylibjpeg-libjpeg", "pylibjpeg-openjpeg", "pylibjpeg-rle"),
 )
 """Packages whose version, or absence, decides what a file looks like."""
