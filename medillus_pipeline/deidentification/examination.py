@@ -35,7 +35,8 @@ class Examined:
     """What a worker says about one file. Identified; stays on the restricted side.
 
     `staged` names the de-identified file in the scratch folder, `staged_sha256` is of its bytes. `original` holds an
-    annotation object as delivered, `identity` what the pseudonyms stand for, where that is asked for.
+    annotation object as delivered, `known` what is searched in the patient's other files (text → keyword), `identity`
+    what the pseudonyms stand for, where that is asked for.
     """
 
     source: str
@@ -46,7 +47,7 @@ class Examined:
     row: dict[str, Any] | None = None
     staged: str = ""
     staged_sha256: str = ""
-    identifiers: tuple[residual.Identifier, ...] = ()
+    known: dict[str, str] = field(default_factory=dict, repr=False)
     kept: tuple[residual.Kept, ...] = ()
     hits: tuple[str, ...] = ()
     original: bytes = b""
@@ -133,7 +134,7 @@ def _examine_file(file: SourceFile, task: Task) -> Examined:
         examined.reason = Reason.UNEXPECTED_ERROR
         return examined
     examined.row = result.row
-    examined.identifiers = result.identifiers
+    examined.known = residual.across_files(result.identifiers)
     examined.kept = tuple(dict.fromkeys(value for value in result.kept if residual.is_worth_comparing(value)))
     examined.identity = result.original if task.originals else {}
     if hits:

@@ -83,7 +83,7 @@ def kept_or(mapper: Callable[[str], str]) -> Callable[[str], str]:
 @lru_cache(maxsize=4)
 def uid_mapper(pseudonymiser: Pseudonymiser) -> Callable[[str], str]:
     """`pseudonymiser.uid`, remembering the UIDs that come again and again."""
-    return lru_cache(maxsize=4096)(pseudonymiser.uid)
+    return lru_cache(maxsize=1024)(pseudonymiser.uid)
 
 
 def encodings_in(elements: Elements, inherited: tuple[str, ...]) -> tuple[str, ...]:

@@ -9,7 +9,7 @@ zone. Bytes stay in the workers; rows and short values come back.
 import multiprocessing
 import sys
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
@@ -105,9 +105,10 @@ def ingest_delivery(
     with staging(scratch or beside(clean)) as staged_in:
         task = Task(landing, clean, pseudonymiser, chosen, staged_in, f"images/{folder}", originals)
         with _pool(workers, task) as mapped:
-            examined = _examined(units, mapped, lambda done: progress(done, total) if progress is not None else None)
+            report = (lambda done: progress(done, total)) if progress is not None else (lambda _: None)
+            examined, known = _examined(units, mapped, report)
             _resolve_instances(examined, task)
-            hits = _resolve_residuals(examined)
+            hits = _resolve_residuals(examined, known)
             if Option.CLEAN_VISUAL_FEATURES in chosen.options:
                 _remove_faces(examined, mapped)
             published = [file for file in examined if file.reason is Reason.NONE]
@@ -124,22 +125,27 @@ def ingest_delivery(
 
 def _examined(
     units: list[Unit], mapped: Callable[[Any, Any], Iterable[Any]], done_with: Callable[[int], None]
-) -> list[Examined]:
-    """All files of the delivery by name. Values that many files share are held once."""
+) -> tuple[list[Examined], dict[str, dict[str, str]]]:
+    """All files of the delivery by name, and what identifies each patient (pseudonym → text → keyword).
+
+    Values that many files share are held once, and so are identifiers.
+    """
     shared: dict[Any, Any] = {}
     examined: list[Examined] = []
+    known: dict[str, dict[str, str]] = defaultdict(dict)
     done = 0
     for unit, batch in zip(units, mapped(examine, units), strict=True):
         for file in batch:
             file.kept = tuple([shared.setdefault(value, value) for value in file.kept])
-            file.identifiers = tuple([shared.setdefault(value, value) for value in file.identifiers])
             if file.row is not None:
+                known[file.row["patient"]] |= file.known
+                file.known = {}
                 file.row = {sys.intern(name): shared.setdefault(value, value) for name, value in file.row.items()}
         examined += batch
         done += unit.files
         done_with(done)
     examined.sort(key=lambda file: (file.source, file.member))
-    return examined
+    return examined, known
 
 
 def _remove_faces(examined: list[Examined], mapped: Callable[[Any, Any], Iterable[Any]]) -> None:
@@ -225,16 +231,15 @@ def _resolve_instances(examined: list[Examined], task: Task) -> None:
                 file.reason = Reason.SAME_PIXELS
 
 
-def _resolve_residuals(examined: list[Examined]) -> Counter[str]:
+def _resolve_residuals(examined: list[Examined], known: Mapping[str, Mapping[str, str]]) -> Counter[str]:
     """Search each patient's kept values for identifiers of all of that patient's files; quarantine what holds one."""
     hits: Counter[str] = Counter(keyword for file in examined for keyword in file.hits)
     by_patient: dict[str, list[Examined]] = defaultdict(list)
     for file in examined:
         if file.row is not None:
             by_patient[file.row["patient"]].append(file)
-    for files in by_patient.values():
-        identifiers = {(i.text, i.sensitivity): i for file in files for i in file.identifiers}
-        found = residual.search_kept({kept for file in files for kept in file.kept}, identifiers.values())
+    for patient, files in by_patient.items():
+        found = residual.search_kept({kept for file in files for kept in file.kept}, known[patient])
         for file in files:
             keywords = set().union(*(found[kept] for kept in file.kept if kept in found)) if found else set()
             if keywords:

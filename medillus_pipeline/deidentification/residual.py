@@ -10,7 +10,7 @@ A finding names an attribute and a count, never the value.
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, NamedTuple
 
 from pydicom.datadict import get_entry
@@ -211,20 +211,23 @@ def _flat(elements: Elements) -> Iterator[tuple[str, str, bytes]]:
             yield keyword, element.vr or vr, element.raw
 
 
-def search_kept(kept: Iterable[Kept], identifiers: Iterable[Identifier]) -> dict[Kept, set[str]]:
-    """Which values taken over hold an identifier of the same patient: kept value → keywords of the identifiers.
-
-    Descriptive values are only compared within their own file. Cost grows with the text, not with the product.
+def across_files(identifiers: Iterable[Identifier]) -> dict[str, str]:
+    """What of a file's identifiers is searched in the patient's other files: text → keyword. Descriptive values and
+    short ones are only compared within their own file.
     """
-    single: dict[str, str] = {}
-    several: list[tuple[str, str]] = []
-    for identifier in identifiers:
-        if identifier.sensitivity is not Sensitivity.IDENTIFYING or not identifier.needles:
-            continue
-        if _NUMERIC_TOKEN.fullmatch(identifier.text):
-            single.setdefault(identifier.text, identifier.keyword)
-        else:
-            several.append((identifier.text, identifier.keyword))
+    return {
+        identifier.text: identifier.keyword
+        for identifier in identifiers
+        if identifier.sensitivity is Sensitivity.IDENTIFYING and identifier.needles
+    }
+
+
+def search_kept(kept: Iterable[Kept], known: Mapping[str, str]) -> dict[Kept, set[str]]:
+    """Which values taken over hold an identifier of the same patient (`across_files` of all their files): kept value →
+    keywords of the identifiers. Cost grows with the text, not with the product.
+    """
+    single = {text: keyword for text, keyword in known.items() if _NUMERIC_TOKEN.fullmatch(text)}
+    several = [(text, keyword) for text, keyword in known.items() if text not in single]
     hits: dict[Kept, set[str]] = {}
     for value in kept:
         lowered = value.text.lower() if value.text.isascii() else unicodedata.normalize("NFKC", value.text).lower()

@@ -9,6 +9,7 @@ from medillus_pipeline.deidentification.residual import (
     Identifier,
     Kept,
     Replaced,
+    across_files,
     dates_in_text,
     identifiers_of,
     in_free_text,
@@ -90,7 +91,7 @@ def test_the_parts_of_a_name_identify_but_common_words_and_short_values_do_not()
 def test_identifiers_of_one_file_are_searched_in_what_another_kept() -> None:
     kept = [Kept("SequenceName", "for Kaufman"), Kept("SliceLocation", "12.5"), Kept("CodeMeaning", "Chest")]
     identifiers = [identifier("PatientName", "kaufman"), identifier("PatientName", "scott^a")]
-    assert search_kept(kept, identifiers) == {kept[0]: {"PatientName"}}
+    assert search_kept(kept, across_files(identifiers)) == {kept[0]: {"PatientName"}}
 
 
 def test_a_date_that_came_out_as_it_went_in_is_a_hit() -> None:
