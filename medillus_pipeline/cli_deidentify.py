@@ -96,7 +96,7 @@ def deidentify(
     beside = destination.expanduser().absolute()
     report = report or beside.with_name(f"{beside.name}.report")
     try:
-        with text_withheld(), stopped_like_ctrl_c(), _progress() as progress:
+        with text_withheld(), stopped_like_ctrl_c(), progress_bar() as progress:
             result = deidentify_folder(
                 source,
                 destination,
@@ -205,7 +205,7 @@ def _reidentification_key(settings: Settings) -> bytes:
 
 
 @contextmanager
-def _progress() -> Iterator[Callable[[int, int], None] | None]:
+def progress_bar() -> Iterator[Callable[[int, int], None] | None]:
     """A bar on a terminal; nothing elsewhere, where the last line says all."""
     if not console.is_terminal:
         yield None

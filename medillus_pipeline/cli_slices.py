@@ -3,17 +3,14 @@
 Here words become settings and results become lines and an exit status; the work is in `dicom/slices_folder.py`.
 """
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from medillus_pipeline.cli_deidentify import INTERRUPTED, stopped_like_ctrl_c, text_withheld
+from medillus_pipeline.cli_deidentify import INTERRUPTED, progress_bar, stopped_like_ctrl_c, text_withheld
 from medillus_pipeline.settings import Settings
 from medillus_pipeline.tables import storable
 
@@ -65,7 +62,7 @@ def slices(
 
     settings = Settings.from_environment()
     try:
-        with text_withheld(), stopped_like_ctrl_c(), _progress() as progress:
+        with text_withheld(), stopped_like_ctrl_c(), progress_bar() as progress:
             result = slices_of_folder(
                 source,
                 destination,
@@ -80,18 +77,6 @@ def slices(
     _summarise(result, destination)
     if result.status:
         raise typer.Exit(result.status)
-
-
-@contextmanager
-def _progress() -> Iterator[Callable[[int, int], None] | None]:
-    """A bar on a terminal; nothing elsewhere, where the last line says all."""
-    if not console.is_terminal:
-        yield None
-        return
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console, transient=True) as bar:
-        task = bar.add_task("steps (two for each file)", total=None)
-        yield lambda done, total: bar.update(task, completed=done, total=total)
 
 
 def _summarise(result: "FolderSlices", destination: Path) -> None:

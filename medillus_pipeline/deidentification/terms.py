@@ -70,9 +70,8 @@ class Terms:
     """
 
     def __init__(self, extra: Iterable[str] = ()) -> None:
-        self._extra = tuple(extra)
         listed, self._ambiguous = _listed()
-        own = {_words(term) for term in self._extra} - {()}
+        own = {_words(term) for term in extra} - {()}
         self._words = {words[0] for words in (*listed, *own) if len(words) == 1}
         self._ambiguous -= self._words
         self._phrases: dict[str, list[tuple[str, ...]]] = {}
@@ -81,9 +80,6 @@ class Terms:
                 self._phrases.setdefault(words[0], []).append(words)
         self._longest = max((len(word) for word in self._words if _HAN_RUN.fullmatch(word)), default=0)
         self._remembered: dict[str, str] = {}
-
-    def __reduce__(self) -> tuple[type["Terms"], tuple[tuple[str, ...]]]:
-        return Terms, (self._extra,)
 
     def cleaned(self, text: str) -> str:
         """The allowed words of one value, in order and in their own case; empty when none is left.

@@ -184,6 +184,7 @@ def _decoded(dataset: Dataset) -> np.ndarray | None:
         with silenced():
             array = dcmread(_written(dataset)).pixel_array.astype(np.float64)
     except (ValueError, RuntimeError, NotImplementedError, AttributeError, TypeError, KeyError, IndexError, OSError):
+        # all that pydicom's decoders raise for damaged or unknown pixels, of a source or of a tool's output
         return None
     return array if dataset.get("SamplesPerPixel", 1) > 1 else array[..., None]
 

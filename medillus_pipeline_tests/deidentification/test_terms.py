@@ -1,6 +1,5 @@
 """Clean Descriptors keeps words of radiology and technique, and nothing that could name somebody."""
 
-import pickle
 import unicodedata
 from importlib import resources
 
@@ -128,15 +127,6 @@ def test_every_listed_term_is_kept_beside_a_modality() -> None:
 def test_no_listed_word_is_a_single_letter_or_a_number() -> None:
     assert [term for term in LISTED if term.isdigit() or (len(term) == 1)] == []
 
-
-def test_a_pickled_list_keeps_the_extra_terms_and_forgets_the_texts_it_saw() -> None:
-    own = Terms(["Sonderprotokoll"])
-    own.cleaned("Smith Sonderprotokoll")
-
-    pickled = pickle.dumps(own)
-
-    assert b"Smith" not in pickled
-    assert pickle.loads(pickled).cleaned("Smith Sonderprotokoll") == "Sonderprotokoll"  # noqa: S301
 
 
 @given(DESCRIPTIONS)

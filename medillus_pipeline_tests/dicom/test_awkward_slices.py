@@ -4,6 +4,7 @@ import csv
 import fnmatch
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from pydicom.pixels.decoders.base import get_decoder
@@ -204,7 +205,7 @@ def awkward(shared_data: Path) -> Path:
     return shared_data / "awkward"
 
 
-def render(path: Path, clean: Zone) -> tuple[list[dict[str, object]], list[str]]:
+def render(path: Path, clean: Zone) -> tuple[list[dict[str, Any]], list[str]]:
     row = instance_row(path.read_bytes(), clean)
     return render_instance(Task(row, clean, WindowPolicy()))
 
@@ -216,8 +217,8 @@ def outcome(path: Path, clean: Zone) -> Shown | Skip:
         return Skip(reason)
     assert not reasons
     first = rows[0]
-    least, greatest = min(row["minimum"] for row in rows), max(row["maximum"] for row in rows)  # type: ignore[type-var]
-    return len(rows), first["columns"], first["rows"], first["window"], round(least, 2), round(greatest, 2)  # type: ignore
+    least, greatest = min(row["minimum"] for row in rows), max(row["maximum"] for row in rows)
+    return len(rows), first["columns"], first["rows"], first["window"], round(least, 2), round(greatest, 2)
 
 
 def expected(name: str) -> Shown | Skip:
