@@ -157,9 +157,7 @@ def load_policy(path: Path | None) -> "Policy":
     return policy
 
 
-def load_pseudonymiser(
-    key_file: Path, split_salt_file: Path, vault: Zone, *, key: str | None = None
-) -> Pseudonymiser:
+def load_pseudonymiser(key_file: Path, split_salt_file: Path, vault: Zone, *, key: str | None = None) -> Pseudonymiser:
     """The pseudonymiser of the two secret files, or of the hexadecimal digits `key` and the salt's file.
 
     On the very first use, before anything was ingested into the vault, missing secrets are made with mode 0600. Later

@@ -16,6 +16,7 @@ from medillus_pipeline.annotation.drawing import WHOLE_ITEM, Drawing
 from medillus_pipeline.annotation.label_map import Region, compose
 from medillus_pipeline.annotation.outcomes import Reason, Refused
 from medillus_pipeline.annotation.receipt import Item
+from medillus_pipeline.annotation.references import References
 from medillus_pipeline.annotation.slice_index import SliceIndex
 from medillus_pipeline.annotation.vocabulary import Vocabulary
 from medillus_pipeline.deidentification.pseudonyms import Pseudonymiser
@@ -102,6 +103,7 @@ class _BatchReader:
         self.root = root
         self.index = index
         self.pseudonymiser = pseudonymiser
+        self.references = References(index, pseudonymiser)
         self.vocabulary = vocabulary
         self.annotator = pseudonymiser.annotator(UNKNOWN)
         self.revision: int | None = None
@@ -122,7 +124,7 @@ class _BatchReader:
             item.drawing = Drawing(UNKNOWN)
             try:
                 if name == INDEX:
-                    for entry in nifti.read_index(data, self.pseudonymiser):
+                    for entry in nifti.read_index(data, self.references):
                         self.volumes[str(PurePosixPath(path).parent / entry.file)] = entry
                 elif name == DECLARATION:
                     self._declare(labelme.parse(data))
@@ -174,6 +176,9 @@ class _BatchReader:
         try:
             item.drawing = self._drawing(path, data, item.drawing.source_format)
             self._leave_out_unions(item.drawing)
+            for structure in (self.vocabulary.by_id(identifier) for identifier in item.drawing.structures):
+                if structure.kind == "target":
+                    item.drawing.drop(structure, Reason.PLANNING_TARGET)
         except Refused as refused:
             item.drawing.note(WHOLE_ITEM, refused.reason, "", refused.outcome)
         return item
@@ -183,7 +188,7 @@ class _BatchReader:
             case labelme.FORMAT:
                 return labelme.read(data, path, self.index, self.vocabulary)
             case rtstruct.FORMAT:
-                return rtstruct.read(data, self.pseudonymiser, self.index, self.vocabulary)
+                return rtstruct.read(data, self.references, self.index, self.vocabulary)
             case nifti.FORMAT:
                 entry = self.volumes.get(path)
                 if entry is None:

@@ -13,7 +13,8 @@ class Drawing:
 
     `regions` holds vocabulary id → region for every slice name; `notes` the places (slice names or other distinct
     tokens) by (structure key, outcome, reason); `unknown_labels` the names as typed, which are free text and must not
-    reach the clean side.
+    reach the clean side. `remarks` say in our own words how it was read, where there was a choice (a threshold, a
+    shift onto the grid); receipts show them.
     """
 
     def __init__(self, source_format: str) -> None:
@@ -21,6 +22,7 @@ class Drawing:
         self.regions: dict[str, dict[int, Region]] = {}
         self.notes: dict[tuple[str, Outcome, Reason], set[str]] = {}
         self.unknown_labels: set[str] = set()
+        self.remarks: set[str] = set()
 
     def add(self, slice_name: str, structure: Structure, region: Region) -> None:
         """Draw a structure on a slice; what was drawn of it there before stays."""

@@ -68,8 +68,6 @@ def read(data: bytes, path: str, index: SliceIndex, vocabulary: Vocabulary) -> D
         structure = vocabulary.resolve(shape["label"])
         if structure is None:
             drawing.unknown(shape["label"], target.slice_name)
-        elif structure.kind == "target":
-            drawing.note(structure.key, Reason.PLANNING_TARGET, target.slice_name)
         else:
             try:
                 drawing.add(target.slice_name, structure, _region(shape, target))

@@ -21,9 +21,9 @@ from medillus_pipeline.annotation.drawing import WHOLE_ITEM, Drawing
 from medillus_pipeline.annotation.label_map import trimmed
 from medillus_pipeline.annotation.labelme import parse
 from medillus_pipeline.annotation.outcomes import Outcome, Reason, Refused
+from medillus_pipeline.annotation.references import References
 from medillus_pipeline.annotation.slice_index import SliceIndex, Target
 from medillus_pipeline.annotation.vocabulary import Vocabulary
-from medillus_pipeline.deidentification.pseudonyms import Pseudonymiser
 
 FORMAT = "nifti"
 MAXIMUM_VOXELS = 1_000_000_000
@@ -42,18 +42,18 @@ class VolumeEntry:
     labels: dict[int, str]
 
 
-def read_index(data: bytes, pseudonymiser: Pseudonymiser) -> list[VolumeEntry]:
+def read_index(data: bytes, references: References) -> list[VolumeEntry]:
     """The volumes that an `index.json` names. Raises Refused when it is broken or has another shape."""
     document = parse(data)
     try:
-        return [_entry(volume, document.get("labels") or {}, pseudonymiser) for volume in document["volumes"]]
+        return [_entry(volume, document.get("labels") or {}, references) for volume in document["volumes"]]
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise Refused(Reason.BROKEN_FILE) from error
 
 
-def _entry(volume: Any, common: Any, pseudonymiser: Pseudonymiser) -> VolumeEntry:
+def _entry(volume: Any, common: Any, references: References) -> VolumeEntry:
     labels = volume.get("labels") or common
-    series = volume.get("series") or pseudonymiser.uid(str(volume["series_instance_uid"]))
+    series = references.series(str(volume.get("series") or volume["series_instance_uid"]))
     return VolumeEntry(str(volume["file"]), str(series), {int(value): str(name) for value, name in labels.items()})
 
 
@@ -96,8 +96,6 @@ def _draw(
         structure = vocabulary.resolve(name) if name is not None else None
         if structure is None:
             drawing.unknown(name if name is not None else f"value {value}", target.slice_name)
-        elif structure.kind == "target":
-            drawing.note(structure.key, Reason.PLANNING_TARGET, target.slice_name)
         else:
             region = trimmed(plane[box] == value, box[0].start, box[1].start)
             if region is not None:

@@ -8,9 +8,10 @@ from enum import StrEnum
 
 
 class Outcome(StrEnum):
-    """What became of an item, or of one structure in it."""
+    """What became of an item, or of one structure in it. KEPT: as a layer, but not in the label map."""
 
     ACCEPTED = "accepted"
+    KEPT = "kept"
     PENDING = "pending"
     REFUSED = "refused"
 
@@ -37,6 +38,11 @@ class Reason(StrEnum):
     HIDDEN = "hidden"
     SLICE_TWICE = "slice_twice"
     REVISION_EXISTS = "revision_exists"
+    SUBMITTED_BEFORE = "submitted_before"
+    CORRECTED = "corrected"
+    SIDES_SWAPPED = "sides_swapped"
+    OUTSIDE_BODY = "outside_body"
+    WRONG_TISSUE = "wrong_tissue"
     EMPTY = "empty"
 
 
@@ -60,6 +66,11 @@ MEANINGS: dict[Reason, str] = {
     Reason.HIDDEN: "structures of higher priority cover it entirely",
     Reason.SLICE_TWICE: "another item of the batch already draws this structure on this slice",
     Reason.REVISION_EXISTS: "the annotator already has a published mask of this revision; raise the number",
+    Reason.SUBMITTED_BEFORE: "an earlier batch holds the same file; nothing new is in it",
+    Reason.CORRECTED: "a newer revision by the same annotator stands in its place",
+    Reason.SIDES_SWAPPED: "left and right are exchanged; swap the names, or state that the patient's organs are mirrored",
+    Reason.OUTSIDE_BODY: "it lies outside the body; draw it on the slice that it belongs to",
+    Reason.WRONG_TISSUE: "the values inside are not those of its tissue; check its name, its slice and its place",
     Reason.EMPTY: "nothing is drawn",
 }
 """One sentence per reason: what was wrong and what to do."""

@@ -1,7 +1,7 @@
 """DICOM RT Structure Sets (PS3.3 A.19): contours in mm become pixels of the slices that they were drawn on.
 
-The object arrives identified. Its references (SOP instance, series, frame of reference, patient) are turned into
-pseudonyms and compared with the slices'; nothing else of it is kept, above all not the ROI names.
+The object arrives identified. Its references (SOP instance, series, frame of reference, patient) are compared with the
+slices' as `references.py` says; nothing else of it is kept, above all not the ROI names.
 """
 
 import io
@@ -16,9 +16,9 @@ from pydicom.tag import Tag
 from medillus_pipeline.annotation.drawing import Drawing
 from medillus_pipeline.annotation.label_map import fill
 from medillus_pipeline.annotation.outcomes import Outcome, Reason, Refused
+from medillus_pipeline.annotation.references import References
 from medillus_pipeline.annotation.slice_index import SliceIndex, Target
 from medillus_pipeline.annotation.vocabulary import Structure, Vocabulary
-from medillus_pipeline.deidentification.pseudonyms import Pseudonymiser
 from medillus_pipeline.dicom.reading import silenced
 
 FORMAT = "rtstruct"
@@ -32,7 +32,7 @@ UNDEFINED_LENGTH = 0xFFFFFFFF
 CONTOUR_DATA = Tag(0x3006, 0x0050)
 
 
-def read(data: bytes, pseudonymiser: Pseudonymiser, index: SliceIndex, vocabulary: Vocabulary) -> Drawing:
+def read(data: bytes, references: References, index: SliceIndex, vocabulary: Vocabulary) -> Drawing:
     """What an RT Structure Set draws on the slices of `index`.
 
     Raises Refused when the object is broken, names another patient than its slices, or holds no contour. Elements are
@@ -42,7 +42,7 @@ def read(data: bytes, pseudonymiser: Pseudonymiser, index: SliceIndex, vocabular
         with silenced():
             dataset = dcmread(io.BytesIO(data), force=True)
             _check_complete(dataset)
-            return _Reader(dataset, pseudonymiser, index, vocabulary).drawing()
+            return _Reader(dataset, references, index, vocabulary).drawing()
     except Refused:
         raise
     except Exception as error:
@@ -50,19 +50,15 @@ def read(data: bytes, pseudonymiser: Pseudonymiser, index: SliceIndex, vocabular
 
 
 class _Reader:
-    def __init__(
-        self, dataset: Dataset, pseudonymiser: Pseudonymiser, index: SliceIndex, vocabulary: Vocabulary
-    ) -> None:
+    def __init__(self, dataset: Dataset, references: References, index: SliceIndex, vocabulary: Vocabulary) -> None:
         self.dataset = dataset
-        self.pseudonymiser = pseudonymiser
+        self.references = references
         self.index = index
         self.vocabulary = vocabulary
-        self._uids: dict[str, str] = {}
         self._points = 0
         self._contours = 0
-        identifier = str(dataset.get("PatientID", "") or "").strip()
-        self.patient = pseudonymiser.patient(identifier) if identifier else None
-        self.series = {self._uid(uid) for uid in _referenced_series(dataset)}
+        self.patient = references.patient(str(dataset.get("PatientID", "") or ""))
+        self.series = {references.series(uid) for uid in _referenced_series(dataset)}
 
     def drawing(self) -> Drawing:
         drawing = Drawing(FORMAT)
@@ -80,11 +76,8 @@ class _Reader:
             if structure is None:
                 for contour in contours:
                     drawing.unknown(name, _reference(contour)[0] or "?")
-            elif structure.kind == "target":
-                for contour in contours:
-                    drawing.note(structure.key, Reason.PLANNING_TARGET, _reference(contour)[0] or "?")
             else:
-                space = self._uid(str(roi.get("ReferencedFrameOfReferenceUID", "") or ""))
+                space = self.references.space(str(roi.get("ReferencedFrameOfReferenceUID", "") or ""))
                 self._draw(drawing, structure, space, contours)
         if not drawing.regions and not drawing.notes:
             raise Refused(Reason.EMPTY)
@@ -126,7 +119,7 @@ class _Reader:
 
     def _slice(self, points: np.ndarray, reference: str, frame: int | None, space: str) -> Target | Reason:
         """The slice that a contour was drawn on: the referenced one, else the one whose plane holds it."""
-        candidates = self.index.by_instance.get(self._uid(reference), []) if reference else []
+        candidates = self.index.by_instance.get(self.references.instance(reference), []) if reference else []
         if frame is not None and len(candidates) > 1:
             candidates = [target for target in candidates if target.frame == frame]
         referenced = bool(candidates)
@@ -156,11 +149,6 @@ class _Reader:
         if len(values) % 3 or not np.isfinite(values).all():
             raise ValueError("contour data are not triplets of finite numbers")
         return values.reshape(-1, 3)
-
-    def _uid(self, original: str) -> str:
-        if original and original not in self._uids:
-            self._uids[original] = self.pseudonymiser.uid(original)
-        return self._uids.get(original, "")
 
 
 def _check_complete(dataset: Dataset) -> None:

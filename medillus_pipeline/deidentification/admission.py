@@ -153,9 +153,7 @@ def _with_pixels(source: EncodedDataSet, sop_class: str, pixel_tag: int, risky: 
             raise Quarantine(Reason.TRUNCATED_PIXELS)
         even = needed + needed % 2
         pixels = pixels[:even] if len(pixels) >= even else bytes(pixels) + b"\x00"
-    return Admitted(
-        sop_class, syntax, encapsulated, _modality(source), rows, columns, frames, pixel_tag, pixels, risky
-    )
+    return Admitted(sop_class, syntax, encapsulated, _modality(source), rows, columns, frames, pixel_tag, pixels, risky)
 
 
 def _transfer_syntax(source: EncodedDataSet, encapsulated: bool | None) -> str:

@@ -144,9 +144,7 @@ class _Desk:
             if len(self.places) >= _PLACES:
                 self.places.clear()
             encoder = Encoder(implicit=implicit, little=little)
-            found = Place(
-                self.book, person, encoder, admitted.sop_class_uid, encodings=encodings, local_code=True
-            )
+            found = Place(self.book, person, encoder, admitted.sop_class_uid, encodings=encodings, local_code=True)
             self.places[key] = found
         return found
 
@@ -227,9 +225,7 @@ class _Desk:
         from medillus_pipeline.deidentification.pixel_cleaning import clean_pixels
 
         known = _known(source, made)
-        cleaned = clean_pixels(
-            made.data, self.policy.regions, manufacturer=manufacturer, model=model, known=known
-        ).data
+        cleaned = clean_pixels(made.data, self.policy.regions, manufacturer=manufacturer, model=model, known=known).data
         written = scan(cleaned)
         if written is None:
             raise ValueError("a file with cleaned pixels is not as the standard says")

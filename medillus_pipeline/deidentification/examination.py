@@ -119,9 +119,7 @@ def _examine_file(file: SourceFile, task: Task) -> Examined:
     if file.problem is not Reason.NONE:
         return examined
     try:
-        result = deidentify(
-            file.data, task.pseudonymiser, location=_location(file, task.root), policy=task.policy
-        )
+        result = deidentify(file.data, task.pseudonymiser, location=_location(file, task.root), policy=task.policy)
         hits = residual.found_in(result)
     except Quarantine as quarantine:
         examined.reason = quarantine.reason

@@ -112,9 +112,7 @@ def _round(
     return CleanedPixels(cleaned, tuple(FrameBox(frame, *box) for frame in every for box in boxes), bool(boxes))
 
 
-def _fixed(
-    regions: Sequence[RegionRule], manufacturer: str, model: str, rows: int, columns: int
-) -> Iterator[Box]:
+def _fixed(regions: Sequence[RegionRule], manufacturer: str, model: str, rows: int, columns: int) -> Iterator[Box]:
     for rule in regions:
         if not rule.matches(manufacturer, model, rows, columns):
             continue

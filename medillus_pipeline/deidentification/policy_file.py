@@ -229,9 +229,7 @@ class _File(_Part):
             options=DEFAULT_OPTIONS if self.options is None else frozenset(self.options),
             documents=self.documents,
             terms=tuple(term.strip() for term in self.terms),
-            regions=tuple(
-                RegionRule(_boxes(r.boxes), r.manufacturer, r.model, r.rows, r.columns) for r in self.region
-            ),
+            regions=tuple(RegionRule(_boxes(r.boxes), r.manufacturer, r.model, r.rows, r.columns) for r in self.region),
             safe_private=tuple(SafePrivate(p.creator, p.group, p.element, p.vr) for p in self.safe_private),
             pixel_rules=rules + PIXEL_RULES,
         )

@@ -9,6 +9,7 @@ import pytest
 
 from medillus_pipeline.annotation import rtstruct
 from medillus_pipeline.annotation.outcomes import Refused
+from medillus_pipeline.annotation.references import References
 from medillus_pipeline.annotation.slice_index import SliceIndex
 from medillus_pipeline.annotation.vocabulary import load
 from medillus_pipeline.deidentification.pseudonyms import Pseudonymiser
@@ -137,10 +138,10 @@ def test_an_object_that_ends_early_is_refused_wherever_it_is_cut(
     contours = [(CLOSED, f"{SERIES}.{k}", square_mm(5.0 * k)) for k in range(3)]
     whole = structure_set({"Liver": contours, "Heart": contours[:1]}, undefined_lengths=undefined_lengths)
     index = SliceIndex(desk.slices)
-    assert len(rtstruct.read(whole, pseudonymiser, index, load()).regions) == 3
+    assert len(rtstruct.read(whole, References(index, pseudonymiser), index, load()).regions) == 3
     for length in range(132, len(whole)):
         with pytest.raises(Refused):
-            rtstruct.read(whole[:length], pseudonymiser, index, load())
+            rtstruct.read(whole[:length], References(index, pseudonymiser), index, load())
 
 
 def test_a_damaged_object_is_not_quoted_in_logs_or_warnings(

@@ -66,9 +66,7 @@ def enhanced_ct() -> Dataset:
         "CTImageFrameTypeSequence": frame_type,
         "IrradiationEventIdentificationSequence": one(IrradiationEventUID=f"{ROOT}.8"),
         "PixelValueTransformationSequence": one(RescaleIntercept=-1024, RescaleSlope=1, RescaleType="HU"),
-        "CTAcquisitionTypeSequence": one(
-            AcquisitionType="SEQUENCED", ConstantVolumeFlag="NO", FluoroscopyFlag="NO"
-        ),
+        "CTAcquisitionTypeSequence": one(AcquisitionType="SEQUENCED", ConstantVolumeFlag="NO", FluoroscopyFlag="NO"),
     }
     return image_of(
         EnhancedCTImageStorage, "CT", frames=1, ImageType=["DERIVED", "PRIMARY", "VOLUME", "NONE"],

@@ -113,9 +113,7 @@ def _mapped(before: str, after: str, uids: dict[str, str]) -> str:
     return "" if uids.setdefault(before, after) == after else "mapped in two ways"
 
 
-def _kept(
-    planted: Planted, present: bool, value: Any, columns: frozenset[str], days: int, uids: dict[str, str]
-) -> str:
+def _kept(planted: Planted, present: bool, value: Any, columns: frozenset[str], days: int, uids: dict[str, str]) -> str:
     if not present:
         return "absent, though it must be kept"
     if planted.vr == "SQ":  # K of a sequence: its items are cleaned (Table E.1-1a)

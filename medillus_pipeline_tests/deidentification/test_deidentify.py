@@ -31,6 +31,8 @@ from medillus_pipeline.dicom.outcomes import Quarantine, Reason
 from medillus_pipeline_tests.deidentification.delivered_files import encoded, image, item
 
 CANARY = "Walpurgisnacht"
+
+
 def run(dataset: Dataset, pseudonymiser: Pseudonymiser, syntax: str = ExplicitVRLittleEndian) -> FileDataset:
     return dcmread(io.BytesIO(deidentify(encoded(dataset, syntax), pseudonymiser).data))
 

@@ -165,9 +165,7 @@ def test_what_this_command_did_not_make_is_not_written_to(
 @pytest.mark.parametrize(
     ("destination", "report"), [("in", "rep"), ("out", "in/rep"), (".", "rep"), ("out", "out/rep"), ("rep", "rep")]
 )
-def test_overlapping_folders_are_refused_before_anything_is_made(
-    destination: str, report: str, tmp_path: Path
-) -> None:
+def test_overlapping_folders_are_refused_before_anything_is_made(destination: str, report: str, tmp_path: Path) -> None:
     (tmp_path / "in").mkdir()
     (tmp_path / "in" / "1").write_bytes(encoded(image()))
     with pytest.raises(InputError):

@@ -268,9 +268,7 @@ def test_a_killed_worker(ward: Ward, monkeypatch, capfd) -> None:
 
 
 @pytest.mark.parametrize("fault", [chained, refuse])
-def test_an_exception_for_the_caller_quotes_nothing(
-    ward: Ward, monkeypatch, capfd, fault: Callable[..., None]
-) -> None:
+def test_an_exception_for_the_caller_quotes_nothing(ward: Ward, monkeypatch, capfd, fault: Callable[..., None]) -> None:
     """What the command line gets, without Dagster around it: the error and all that is chained to it."""
     label = ward.land(f"direct-{fault.__name__}", sound(101))
     settings = ward.site.settings

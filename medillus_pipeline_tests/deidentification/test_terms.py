@@ -12,9 +12,7 @@ from medillus_pipeline.deidentification.terms import Terms
 TERMS = Terms()
 _LIST = resources.files("medillus_pipeline.deidentification") / "terms.txt"
 LISTED = [
-    line.lstrip("~")
-    for line in _LIST.read_text(encoding="utf-8").splitlines()
-    if line and not line.startswith("#")
+    line.lstrip("~") for line in _LIST.read_text(encoding="utf-8").splitlines() if line and not line.startswith("#")
 ]
 NAMES = ["Smith", "Müller", "王小明", "Rose", "Dixon", "12.03.1956", "1956", "030 1234567", "HW-4711", "Omar"]
 FRAGMENTS = st.one_of(
@@ -126,7 +124,6 @@ def test_every_listed_term_is_kept_beside_a_modality() -> None:
 
 def test_no_listed_word_is_a_single_letter_or_a_number() -> None:
     assert [term for term in LISTED if term.isdigit() or (len(term) == 1)] == []
-
 
 
 @given(DESCRIPTIONS)

@@ -105,9 +105,10 @@ def test_the_file_says_what_became_of_its_dates(options: list[Option], said: str
 
 def test_a_known_word_in_small_letters_is_still_a_code(pseudonymiser: Pseudonymiser) -> None:
     assert written(image(BodyPartExamined="Chest"), pseudonymiser).BodyPartExamined == "CHEST"
-    assert "BodyPartExamined" not in written(image(BodyPartExamined="Walther"), pseudonymiser) or not written(
-        image(BodyPartExamined="Walther"), pseudonymiser
-    ).BodyPartExamined
+    assert (
+        "BodyPartExamined" not in written(image(BodyPartExamined="Walther"), pseudonymiser)
+        or not written(image(BodyPartExamined="Walther"), pseudonymiser).BodyPartExamined
+    )
 
 
 def test_binary_values_stay_only_where_the_data_set_calls_for_them(pseudonymiser: Pseudonymiser) -> None:
