@@ -68,7 +68,7 @@ MEANINGS: dict[Reason, str] = {
     Reason.REVISION_EXISTS: "the annotator already has a published mask of this revision; raise the number",
     Reason.SUBMITTED_BEFORE: "an earlier batch holds the same file; nothing new is in it",
     Reason.CORRECTED: "a newer revision by the same annotator stands in its place",
-    Reason.SIDES_SWAPPED: "left and right are exchanged; swap the names, or state that the patient's organs are mirrored",
+    Reason.SIDES_SWAPPED: "left and right are exchanged; exchange the names, unless the patient is mirrored",
     Reason.OUTSIDE_BODY: "it lies outside the body; draw it on the slice that it belongs to",
     Reason.WRONG_TISSUE: "the values inside are not those of its tissue; check its name, its slice and its place",
     Reason.EMPTY: "nothing is drawn",
