@@ -13,10 +13,10 @@ from rich.markup import escape
 from rich.measure import Measurement
 from rich.table import Table as RichTable
 
-from medillus_pipeline import cli_deidentify, cli_slices, landings, telemetry
+from medillus_pipeline import cli_deidentify, cli_masks, cli_slices, landings, telemetry
 from medillus_pipeline.errors import InputError, MedillusError
 from medillus_pipeline.settings import VARIABLES, Settings
-from medillus_pipeline.tables import LEDGER, MASK_ITEMS, TableStore
+from medillus_pipeline.tables import LEDGER, MASK_ITEMS, MASKS, TableStore
 
 app = typer.Typer(
     help="From a hospital's image archive to a labelled medical illustration.",
@@ -26,6 +26,7 @@ app = typer.Typer(
 )
 cli_deidentify.register(app)
 cli_slices.register(app)
+cli_masks.register(app)
 console = Console(highlight=False)
 MAXIMUM_WIDTH = 10_000
 
@@ -152,13 +153,22 @@ def ledger(
 
 @app.command()
 def receipt(key: Annotated[str, typer.Argument(help="Partition key of an annotation batch.")]) -> None:
-    """What became of every item of an annotation batch, for its annotators."""
+    """What became of every item of an annotation batch, for its annotators; corrected: a newer revision is in force."""
+    from medillus_pipeline.annotation.receipt import corrections
+
     store = TableStore(Settings.from_environment().clean)
     if key not in store.keys(MASK_ITEMS):
         raise InputError(f"no annotation batch {key} was read: `medillus deliveries` lists the keys")
-    columns = ("item", "structure", "source_format", "outcome", "reason", "slices")
+    columns = ("item", "structure", "source_format", "outcome", "reason", "slices", "remark")
     rows = store.read(MASK_ITEMS, key).to_pylist()
-    _print_table(columns, ([str(row[column]) for column in columns] for row in rows))
+    masks = store.read(MASKS, key).to_pylist() if key in store.keys(MASKS) else []
+    keys = (other for other in store.keys(MASKS) if other != key)
+    others = ((other, row) for other in keys for row in store.read(MASKS, other).to_pylist())
+    corrected = [
+        {"item": item, "structure": "*", "outcome": "corrected", "reason": f"by {other}", "slices": slices}
+        for (item, other), slices in corrections(masks, others).items()
+    ]
+    _print_table(columns, ([str(row.get(column, "")) for column in columns] for row in (*rows, *corrected)))
     _explain({row["reason"] for row in rows})
 
 

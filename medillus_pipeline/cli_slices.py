@@ -23,7 +23,7 @@ Exit status:
   1    nothing was done, or the work had to stop: one line says why
   2    the command line is malformed
   3    some files do not say that they were de-identified, and were refused
-  4    some entries could not be read, or some frames could not be shown
+  4    some entries could not be read, or some frames not shown as was asked; the ledger lists them
   130  stopped by Ctrl-C; run the same command again
 """
 
@@ -36,7 +36,7 @@ def register(app: typer.Typer) -> None:
 
 
 def slices(
-    source: Annotated[Path, typer.Argument(metavar="SRC", help="Folder or file; read in place, not changed.")],
+    source: Annotated[Path, typer.Argument(metavar="SRC", help="Folder, archive or file; read in place, not changed.")],
     destination: Annotated[Path, typer.Argument(metavar="DST", help="Folder of the result; new, empty, or its own.")],
     preset: Annotated[
         str | None,
@@ -44,6 +44,20 @@ def slices(
             help="Windows of CT by commas, the first for slices.parquet: soft-tissue, lung, bone, brain, "
             "name=centre/width in HU; or file, each file's own. Without it: by modality and body part."
         ),
+    ] = None,
+    sixteen_bit: Annotated[
+        bool, typer.Option("--16-bit", help="Besides, each grey frame in 16 bits through the same windows.")
+    ] = False,
+    lossless: Annotated[
+        bool,
+        typer.Option(
+            "--lossless",
+            help="Besides, the values of each grey frame in 16 bits: value * slope + intercept, both in "
+            "slice_windows.parquet, is its HU.",
+        ),
+    ] = False,
+    report: Annotated[
+        Path | None, typer.Option(help="Folder of the ledger, with the names of SRC; default: DST.report.")
     ] = None,
     workers: Annotated[int | None, typer.Option(min=1, max=256, help="Processes; default: MEDILLUS_WORKERS.")] = None,
     identified: Annotated[
@@ -59,6 +73,7 @@ def slices(
     `medillus deidentify` wrote; other files are refused unless --identified is given.
     """
     from medillus_pipeline.dicom.slices_folder import slices_of_folder
+    from medillus_pipeline.dicom.slices_ledger import report_of
 
     settings = Settings.from_environment()
     try:
@@ -69,24 +84,28 @@ def slices(
                 window=preset,
                 workers=workers or settings.workers,
                 identified=identified,
+                outputs=(*(("grey16",) if sixteen_bit else ()), *(("lossless",) if lossless else ())),
+                report=report,
                 progress=progress,
             )
     except KeyboardInterrupt:
         Console(stderr=True).print("[yellow]note:[/] stopped; run the same command again", soft_wrap=True)
         raise typer.Exit(INTERRUPTED) from None
-    _summarise(result, destination)
+    _summarise(result, destination, report or report_of(destination))
     if result.status:
         raise typer.Exit(result.status)
 
 
-def _summarise(result: "FolderSlices", destination: Path) -> None:
-    from medillus_pipeline.dicom.slices_folder import STATUS
+def _summarise(result: "FolderSlices", destination: Path, report: Path) -> None:
+    from medillus_pipeline.dicom.slices_folder import ADVICE, STATUS
 
     for what, counts in (("left out", result.left_out), ("series", result.notes)):
         for reason, count in counts.items():
-            console.print(f"{what}: {count} {reason}", soft_wrap=True)
+            advice = f" ({ADVICE[reason]})" if reason in ADVICE else ""
+            console.print(f"{what}: {count} {reason}{advice}", soft_wrap=True)
     done = "nothing has changed since" if result.unchanged else "written to"
     said = f"{result.entries} entries: {result.slices} slices of {result.series} series, {result.pictures} pictures"
     console.print(f"{escape(storable(f'{said}, {done} {destination}'))}", soft_wrap=True)
+    console.print(f"{escape(storable(f'what became of each: {report}/ledger.csv'))}", soft_wrap=True)
     if result.status:
         Console(stderr=True, highlight=False).print(f"[yellow]note:[/] {escape(STATUS[result.status])}", soft_wrap=True)

@@ -1,7 +1,10 @@
 """`medillus slices`: the same pictures as the asset makes, what is refused, what a second run does."""
 
+import csv
 import hashlib
 import sys
+import tarfile
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -196,6 +199,131 @@ def test_a_result_of_other_files_is_not_overwritten(source: Path, tmp_path: Path
     with pytest.raises(InputError, match="other files"):
         slices_of_folder(tmp_path / "other", tmp_path / "dst")
     assert pictures(tmp_path / "dst") == before
+
+
+def ledger(folder: Path) -> dict[str, tuple[str, str]]:
+    """Path and member → outcome and reason."""
+    with (folder / "ledger.csv").open(newline="") as file:
+        return {f"{r['source']}/{r['member']}".strip("/"): (r["outcome"], r["reason"]) for r in csv.DictReader(file)}
+
+
+def test_members_of_zip_archives_are_shown_like_files_and_other_archives_are_named(
+    source: Path, tmp_path: Path
+) -> None:
+    slices_of_folder(source, tmp_path / "plain")
+    with zipfile.ZipFile(source / "disc.bin", "w") as archive:
+        for number in range(4):
+            archive.write(source / "deep" / f"{number}.dcm", f"Walther/{number}")
+            (source / "deep" / f"{number}.dcm").unlink()
+        archive.writestr("inner.zip", (source / "disc.bin").read_bytes())
+    with tarfile.open(source / "more.tar", "w") as tar:
+        tar.add(source / "readme.txt", "readme.txt")
+    done = slices_of_folder(source, tmp_path / "dst")
+    assert pictures(tmp_path / "dst") == pictures(tmp_path / "plain")
+    assert done.left_out == {"archive_not_opened": 2, "not_dicom": 1}
+    assert (done.status, done.entries) == (4, 8)
+    assert ledger(tmp_path / "dst.report") == {
+        **{f"disc.bin/Walther/{number}": ("shown", "") for number in range(4)},
+        "disc.bin/inner.zip": ("left_out", "archive_not_opened"),
+        "more.tar": ("left_out", "archive_not_opened"),
+        "deep/er/mr": ("shown", ""),
+        "readme.txt": ("left_out", "not_dicom"),
+    }
+    assert slices_of_folder(source, tmp_path / "dst").unchanged
+
+
+def test_folders_of_the_source_may_have_any_name(source: Path, tmp_path: Path) -> None:
+    (source / "deep").rename(source / "slices")
+    (source / "slices" / "er").rename(source / "members")
+    done = slices_of_folder(source, tmp_path / "dst")
+    assert (done.slices, done.left_out) == (5, {"not_dicom": 1})
+
+
+def test_the_ledger_is_restricted_and_follows_a_renamed_file(source: Path, tmp_path: Path) -> None:
+    (source / "cut").write_bytes(ct(9.0, SOPInstanceUID="2.25.9")[:-50])
+    slices_of_folder(source, tmp_path / "dst")
+    report = tmp_path / "dst.report"
+    assert (report.stat().st_mode & 0o777, (report / "ledger.csv").stat().st_mode & 0o777) == (0o700, 0o600)
+    assert ledger(report)["cut"] == ("not_shown", "1 truncated_pixels")
+    (source / "cut").rename(source / "short")
+    assert slices_of_folder(source, tmp_path / "dst").unchanged
+    assert ledger(report)["short"] == ("not_shown", "1 truncated_pixels") and "cut" not in ledger(report)
+
+
+def test_hounsfield_units_come_back_from_a_lossless_picture_by_its_row(source: Path, tmp_path: Path) -> None:
+    slices_of_folder(source, tmp_path / "dst", window="lung,bone", outputs=("lossless", "grey16"))
+    further = from_parquet((tmp_path / "dst" / "slice_windows.parquet").read_bytes()).to_pylist()
+    kinds = {(row["window"], row["output"]) for row in further}
+    assert kinds >= {("bone", "grey8"), ("lung", "grey16"), ("bone", "grey16"), ("lossless", "lossless")}
+    assert ("lung", "grey8") not in kinds
+    uids = {row["slice_name"]: row["sop_instance_uid"] for row in rows(tmp_path / "dst")}
+    files = {
+        str(dcmread(path).SOPInstanceUID): path
+        for path in source.rglob("*")
+        if path.suffix != ".txt" and path.is_file()
+    }
+    compared = 0
+    for row in further:
+        hu = dcmread(files[uids[row["slice_name"]]]).pixel_array.astype(float) - 1024
+        picture = decode_png((tmp_path / "dst" / row["path"]).read_bytes())
+        if row["output"] == "lossless":
+            assert np.array_equal(picture * row["slope"] + row["intercept"], hu)
+            compared += 1
+        elif row["output"] == "grey16" and row["window"] == "lung":
+            assert np.array_equal(picture, apply_window(hu, PRESETS["lung"], bits=16))
+            compared += 1
+    assert compared == 5 + 4
+    plain = slices_of_folder(source, tmp_path / "dst", window="lung,bone")
+    assert plain.pictures == 9 and not list((tmp_path / "dst").glob("*/*lossless*"))
+    assert len(pictures(tmp_path / "dst")) == 9
+
+
+def test_a_run_that_was_stopped_half_way_is_made_good_by_the_next(
+    source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr("medillus_pipeline.dicom.slices_folder.finish", None)  # placed, and no table written
+        with pytest.raises(TypeError):
+            slices_of_folder(source, tmp_path / "dst")
+    slices_of_folder(source, tmp_path / "dst")
+    slices_of_folder(source, tmp_path / "fresh")
+    assert pictures(tmp_path / "dst") == pictures(tmp_path / "fresh")
+    assert not list((tmp_path / "dst").glob(".unfinished"))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ("--preset ,", "no window is named"),
+        ("--preset nan", "no window preset 'nan'"),
+        ("--preset liver=nan/100", "no window preset 'liver=nan/100'"),
+        ("--preset liver=60/0", "the window liver: a window needs a finite centre and a positive width"),
+        ("--preset lossless=40/80", "the name lossless has a meaning of its own"),
+        ("--report {source}", "the source and the report overlap"),
+        ("--report {source}/../new/r", "the result and the report overlap"),
+    ],
+)
+def test_misuse_is_refused_in_one_line_before_anything_is_made(
+    source: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    arguments: str,
+    said: str,
+) -> None:
+    line = f"slices {source} {tmp_path}/new {arguments.format(source=source)}"
+    status, out, aside = run(capsys, monkeypatch, line)
+    assert (status, out, aside.count("\n")) == (1, "", 1)
+    assert said in aside
+    assert [path.name for path in tmp_path.iterdir()] == ["src"]
+
+
+def test_a_report_that_is_another_s_is_left_alone(source: Path, tmp_path: Path) -> None:
+    (tmp_path / "dst.report").mkdir()
+    (tmp_path / "dst.report" / "report.json").write_text("{}")
+    with pytest.raises(InputError, match="report holds other files"):
+        slices_of_folder(source, tmp_path / "dst")
+    assert not (tmp_path / "dst").exists()
 
 
 def run(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, line: str) -> tuple[int, str, str]:

@@ -18,6 +18,8 @@ import numpy as np
 
 from medillus_pipeline.annotation.vocabulary import Vocabulary
 
+OVERLAP_POLICY = "priority, then the smaller, then the greater id (1)"
+"""The rule above, as it is recorded with every mask; the number changes with the rule."""
 GRAIN = 6
 """Decimals of a pixel to which coordinates are rounded, so that rounding noise never decides about a pixel."""
 

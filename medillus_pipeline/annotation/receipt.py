@@ -2,17 +2,18 @@
 
 import json
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from medillus_pipeline.annotation.drawing import Drawing
+from medillus_pipeline.annotation.layers import Covered
 from medillus_pipeline.annotation.outcomes import Outcome, Reason
-from medillus_pipeline.annotation.vocabulary import Vocabulary
 from medillus_pipeline.tables import storable
 
 LEDGER_OUTCOMES = {
     Outcome.ACCEPTED: "published",
+    Outcome.KEPT: "published",
     Outcome.PENDING: "pending",
     Outcome.REFUSED: "quarantined",
 }
@@ -21,29 +22,31 @@ LEDGER_OUTCOMES = {
 
 @dataclass
 class Item:
-    """A file of the batch: path inside it, hash and size as delivered, pseudonym, and what was found in it."""
+    """A file of the batch: path inside it, hash and size as delivered, pseudonym, what was found in it, and who drew it
+    as which revision (None: counted).
+
+    `layers` says of vocabulary ids why they never enter a label map; `accepted` holds, by structure key, the slices
+    whose label maps show it; `labels` are labels of studies, rows of STUDY_LABELS, that it holds instead of a drawing.
+    """
 
     path: str
     sha256: str
     bytes: int
     name: str
     drawing: Drawing
-    drawn: dict[int, set[str]] = field(default_factory=lambda: defaultdict(set))
+    annotator: str
+    revision: int | None = None
+    layers: dict[int, Covered] = field(default_factory=dict)
+    labels: list[dict[str, Any]] = field(default_factory=list)
+    accepted: dict[str, set[str]] = field(default_factory=lambda: defaultdict(set))
 
 
-def lines(items: Sequence[Item], vocabulary: Vocabulary, visible: Mapping[str, set[int]]) -> list[dict[str, Any]]:
-    """Rows of MASK_ITEMS: a line per item, structure, outcome and reason. `visible` holds, by slice name, the ids that
-    its composed label map shows.
-    """
+def lines(items: Sequence[Item]) -> list[dict[str, Any]]:
+    """Rows of MASK_ITEMS: a line per item, structure, outcome and reason."""
     found = []
     for item in items:
-        for identifier, names in sorted(item.drawn.items()):
-            seen = sum(identifier in visible[name] for name in names)
-            key = vocabulary.by_id(identifier).key
-            if seen:
-                found.append(_line(item, key, Outcome.ACCEPTED, "", seen))
-            if seen < len(names):
-                found.append(_line(item, key, Outcome.REFUSED, Reason.HIDDEN, len(names) - seen))
+        for structure, names in sorted(item.accepted.items()):
+            found.append(_line(item, structure, Outcome.ACCEPTED, "", len(names)))
         for (structure, outcome, reason), places in sorted(item.drawing.notes.items()):
             found.append(_line(item, structure, outcome, reason, len(places)))
     return sorted(found, key=lambda line: (line["item"], line["structure"], line["outcome"], line["reason"]))
@@ -57,6 +60,7 @@ def _line(item: Item, structure: str, outcome: Outcome, reason: str, slices: int
         "outcome": str(outcome),
         "reason": str(reason),
         "slices": slices,
+        "remark": "; ".join(sorted(item.drawing.remarks)),
     }
 
 
@@ -99,3 +103,19 @@ def ledger(items: Sequence[Item], lines: list[dict[str, Any]]) -> list[dict[str,
 def counts(lines: list[dict[str, Any]]) -> dict[str, int]:
     """Accepted lines, and the others by reason."""
     return dict(sorted(Counter(line["reason"] or line["outcome"] for line in lines).items()))
+
+
+def corrections(
+    masks: Sequence[Mapping[str, Any]], others: Iterable[tuple[str, Mapping[str, Any]]]
+) -> dict[tuple[str, str], int]:
+    """How many label maps of a batch were corrected since, by (item, batch that holds the newer revision).
+
+    `masks` are the batch's rows of MASKS, `others` pairs of a batch's key and a row of MASKS of that batch.
+    """
+    own = {(row["slice_name"], row["annotator"]): row for row in masks}
+    newest: dict[tuple[str, str], tuple[int, str]] = {}
+    for key, row in others:
+        place = row["slice_name"], row["annotator"]
+        if place in own and row["revision"] > own[place]["revision"]:
+            newest[place] = max(newest.get(place, (0, "")), (row["revision"], key))
+    return dict(sorted(Counter((own[place]["item"], key) for place, (_, key) in newest.items()).items()))

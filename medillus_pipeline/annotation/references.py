@@ -18,8 +18,8 @@ class Naming(Protocol):
         """The UID that stands in for an original one."""
         ...
 
-    def patient(self, patient_id: str) -> str:
-        """The pseudonym that stands in for a PatientID."""
+    def patient(self, patient_id: str) -> str | None:
+        """The pseudonym that stands in for a PatientID; None where this rule cannot tell."""
         ...
 
 
@@ -53,7 +53,7 @@ class References:
         text = patient_id.strip()
         if not text or text in self._patients:
             return text or None
-        named = [naming.patient(text) for naming in self._namings]
+        named = [name for naming in self._namings if (name := naming.patient(text)) is not None]
         return next((name for name in named if name in self._patients), named[-1] if named else None)
 
     def _resolved(self, kind: str, uid: str, known: Container[str]) -> str:

@@ -18,8 +18,10 @@ class Target:
     sop_instance_uid: str
     frame: int
     series_instance_uid: str
+    study_instance_uid: str
     frame_of_reference_uid: str | None
     patient: str
+    modality: str
     rows: int
     columns: int
     position: tuple[float, ...] | None
@@ -65,6 +67,7 @@ class SliceIndex:
         self.by_frame: dict[tuple[str, int], Target] = {}
         self.by_instance: dict[str, list[Target]] = {}
         self.by_series: dict[str, list[Target]] = {}
+        self.by_study: dict[str, list[Target]] = {}
         self.by_space: dict[str, list[Target]] = {}
         for row in rows:
             target = _target(row)
@@ -74,6 +77,7 @@ class SliceIndex:
             self.by_frame[target.sop_instance_uid, target.frame] = target
             self.by_instance.setdefault(target.sop_instance_uid, []).append(target)
             self.by_series.setdefault(target.series_instance_uid, []).append(target)
+            self.by_study.setdefault(target.study_instance_uid, []).append(target)
             if target.frame_of_reference_uid:
                 self.by_space.setdefault(target.frame_of_reference_uid, []).append(target)
 
@@ -92,8 +96,10 @@ def _target(row: Mapping[str, Any]) -> Target:
         sop_instance_uid=row["sop_instance_uid"],
         frame=int(row["frame"]),
         series_instance_uid=row["series_instance_uid"],
+        study_instance_uid=row["study_instance_uid"],
         frame_of_reference_uid=row["frame_of_reference_uid"],
         patient=row["patient"],
+        modality=row["modality"],
         rows=int(row["rows"]),
         columns=int(row["columns"]),
         position=_numbers(row["position"]),

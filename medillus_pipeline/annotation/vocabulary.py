@@ -1,25 +1,42 @@
 """The one vocabulary of structures: ids, names (en, zh), codes, colours, and how a submitted name finds its structure.
 
 The table itself is `vocabulary.csv`. Ids 1 to 117 are those of TotalSegmentator's list; none is ever given to another
-structure, because label maps and models store them. Codes are SNOMED CT concepts of the set that DICOM uses, taken
-from the mapping of TotalSegmentator and the segmentation contexts of dcmqi; blank where those have none.
-What is not here: what is done with overlapping structures (`label_map.py`).
+structure, because label maps and models store them. Its column `source` says where a code (and the anatomic region
+beside it), a UMLS concept (cui) and the TG-263 names come from; a blank means that no source has one:
+
+    ts  TotalSegmentator, resources/totalsegmentator_snomed_mapping.csv, commit 0e65a448
+    dm  dcmqi, doc/segContexts/SegmentationCategoryTypeModifier-DICOM-Master.json, commit b6137d9e
+    sg  dcmqi, doc/segContexts/SegmentationCategoryTypeModifier-SlicerGeneralAnatomy.json, commit b6137d9e
+    tg  AAPM TG-263 worksheet v20170815 as in github kildealab/TG263ComplianceTool, commit 13cfbe9f: the primary name
+        and the same in reverse order
+
+Codes are SNOMED CT concepts of the set that DICOM uses. Functions of the organs are sentences of our own.
+What is not here: what is done with overlapping structures (`label_map.py`), what a site adds (`site_names.py`),
+diseases (`pathology.py`).
 """
 
 import csv
 import difflib
 import hashlib
 import re
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import Literal, cast, get_args
 
+from pydicom.sr.coding import Code
+
+from medillus_pipeline.annotation import site_names
 from medillus_pipeline.errors import ConfigurationError
 
 Kind = Literal["organ", "bone", "vessel", "muscle", "lesion", "device", "region", "target"]
 TABLE = Path(__file__).with_name("vocabulary.csv")
 GREATEST_ID = 255
+SIDES = {"left": "7771000", "right": "24028007", "both": "51440002"}
+"""SNOMED CT codes of the lateralities (PS3.16 CID 244)."""
+RETIRED_SCHEMES = ("SRT", "SNM3", "99SDM")
+"""Designators under which older files give SNOMED codes of the former style (PS3.16 section 8)."""
 
 
 @dataclass(frozen=True)
@@ -29,6 +46,9 @@ class Structure:
     `code` and `meaning` are SNOMED CT (SCT), or empty; `laterality` is left, right, both or empty; `colour` is
     `#rrggbb`; of two structures that claim a pixel the one with the higher `priority` gets it; `parts` are the keys
     whose union this structure is, where it has any (lungs: lung_left, lung_right).
+    `region` is the SNOMED CT code of the anatomic region that a code as wide as Neoplasm needs beside it, or empty;
+    the laterality is then the region's. `cui` is the UMLS concept of the code, `function_en` and `function_zh` say in a
+    line what an organ, bone, vessel or muscle is for; each may be empty.
     """
 
     id: int
@@ -43,6 +63,18 @@ class Structure:
     priority: int
     parts: tuple[str, ...]
     synonyms: tuple[str, ...]
+    region: str = ""
+    region_meaning: str = ""
+    cui: str = ""
+    tg263: tuple[str, ...] = ()
+    function_en: str = ""
+    function_zh: str = ""
+    source: str = ""
+
+    @property
+    def one_sided(self) -> bool:
+        """Whether the code itself says the side (Left atrium), so that no laterality is given beside it."""
+        return bool(re.search(r"\b(left|right)\b", self.meaning, re.IGNORECASE))
 
     @property
     def rgb(self) -> tuple[int, int, int]:
@@ -51,8 +83,10 @@ class Structure:
 
 
 def normalised(name: str) -> str:
-    """A name as compared in the last step: case, spaces, underscores, hyphens and dots do not matter."""
-    return re.sub(r"[\s_\-.]+", "", name).casefold()
+    """A name as compared in the last step: case, spaces, underscores, hyphens and dots do not matter, unless they part
+    two numbers (rib 1-1 is not rib 11).
+    """
+    return re.sub(r"[\s_\-.]+", "", re.sub(r"(?<=\d)[\s_\-.]+(?=\d)", ",", name)).casefold()
 
 
 class Vocabulary:
@@ -63,15 +97,19 @@ class Vocabulary:
         self.version = version
         self._by_id = {structure.id: structure for structure in structures}
         self._by_key = {structure.key: structure for structure in structures}
+        self._by_code: dict[str, list[Structure]] = {}
+        for structure in structures:
+            if structure.code:
+                self._by_code.setdefault(structure.code, []).append(structure)
         self._exact: dict[str, Structure] = {}
         self._synonyms: dict[str, Structure] = {}
         self._normalised: dict[str, Structure] = {}
         for s in structures:
             for name in (s.key, s.name_en, s.name_zh):
                 _claim(self._exact, name, s)
-            for name in s.synonyms:
+            for name in (*s.synonyms, *s.tg263):
                 _claim(self._synonyms, name, s)
-            for name in (s.key, s.name_en, s.name_zh, *s.synonyms):
+            for name in (s.key, s.name_en, s.name_zh, *s.synonyms, *s.tg263):
                 _claim(self._normalised, normalised(name), s)
 
     def __iter__(self):
@@ -96,6 +134,48 @@ class Vocabulary:
         text = name.strip()
         return self._exact.get(text) or self._synonyms.get(text) or self._normalised.get(normalised(text))
 
+    def with_names(self, names: Mapping[str, str]) -> "Vocabulary":
+        """This vocabulary with a site's own names (name to key) among the synonyms; its version tells them apart.
+
+        Raises ConfigurationError for a key that no structure has and for a name that already means another structure.
+        """
+        added: dict[str, list[str]] = {}
+        for name, key in names.items():
+            if key not in self._by_key:
+                hint = ", ".join(self.suggest(key)) or "none comes close"
+                raise ConfigurationError(f"MEDILLUS_VOCABULARY: {name!r} is given the unknown key {key!r} ({hint})")
+            found = self.resolve(name)
+            if found is not None and found.key != key:
+                raise ConfigurationError(f"MEDILLUS_VOCABULARY: {name!r} already means {found.key}, it cannot be {key}")
+            if found is None:
+                added.setdefault(key, []).append(name)
+        if not added:
+            return self
+        structures = tuple(replace(s, synonyms=(*s.synonyms, *added.get(s.key, ()))) for s in self.structures)
+        lines = sorted(f"{key}={name}" for key, given in added.items() for name in given)
+        version = hashlib.sha256("\n".join([self.version, *lines]).encode()).hexdigest()[:16]
+        return Vocabulary(structures, version)
+
+    def by_code(self, scheme: str, value: str, laterality: str = "", region: str = "") -> Structure | None:
+        """The one structure that a coded concept means, or None; never a guess.
+
+        `scheme` is a Coding Scheme Designator: SCT, or a retired one, whose codes are mapped as PS3.16 annex O does.
+        `laterality` is the SCT code of a type modifier (or of the region's), `region` the SCT code of an anatomic
+        region; a row without region stands for its code in any. Kidney without laterality is None: there are two.
+        """
+        rows = self._by_code.get(_current(scheme, value, self._by_code), [])
+        side = laterality.strip()
+        for place in dict.fromkeys((region.strip(), "")):
+            there = [s for s in rows if s.region == place]
+            if found := [s for s in there if _fits(s, side, alone=len(there) == 1)]:
+                return found[0] if len(found) == 1 else None
+        return None
+
+    @staticmethod
+    def laterality_code(structure: Structure) -> str:
+        """The SCT code to give beside the structure's own; empty where it has no side, or its code says it."""
+        return "" if structure.one_sided else SIDES.get(structure.laterality, "")
+
     def suggest(self, name: str, maximum: int = 3) -> list[str]:
         """Keys of the structures whose names come closest to an unknown one, best first; may be empty."""
         close = difflib.get_close_matches(normalised(name), list(self._normalised), n=4 * maximum, cutoff=0.6)
@@ -107,6 +187,23 @@ class Vocabulary:
         for structure in self.structures:
             table[3 * structure.id : 3 * structure.id + 3] = bytes(structure.rgb)
         return bytes(table)
+
+
+def _current(scheme: str, value: str, known: Iterable[str]) -> str:
+    """The SCT code, among those known, of a code in any scheme; empty where there is none."""
+    designator, code = scheme.strip(), value.strip()
+    if designator == "SCT":
+        return code
+    if designator not in RETIRED_SCHEMES:
+        return ""
+    given = Code(code, "SRT", "")
+    return next((current for current in known if Code(current, "SCT", "") == given), "")
+
+
+def _fits(structure: Structure, laterality: str, *, alone: bool) -> bool:
+    if laterality:
+        return SIDES.get(structure.laterality) == laterality
+    return structure.one_sided or not structure.laterality or (structure.laterality == "both" and alone)
 
 
 def _claim(names: dict[str, Structure], name: str, structure: Structure) -> None:
@@ -152,6 +249,13 @@ def read(path: Path) -> Vocabulary:
                 priority=int(row["priority"]),
                 parts=_split(row["parts"]),
                 synonyms=_split(row["synonyms"]),
+                region=row["region"],
+                region_meaning=row["region_meaning"],
+                cui=row["cui"],
+                tg263=_split(row["tg263"]),
+                function_en=row["function_en"],
+                function_zh=row["function_zh"],
+                source=row["source"],
             )
         )
     keys = {structure.key for structure in structures}
@@ -164,6 +268,13 @@ def read(path: Path) -> Vocabulary:
 
 
 @cache
-def load() -> Vocabulary:
-    """The vocabulary that this release ships, read once per process."""
+def _shipped() -> Vocabulary:
     return read(TABLE)
+
+
+def load(site: Path | None = None) -> Vocabulary:
+    """The vocabulary that this release ships, read once per process; with the names of a site's file, read each time.
+
+    Raises ConfigurationError for a site's file that cannot be read or contradicts the table.
+    """
+    return _shipped() if site is None else _shipped().with_names(site_names.read(site))

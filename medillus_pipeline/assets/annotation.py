@@ -1,9 +1,11 @@
 """`masks`: from annotators' files to label maps on published slices, with a receipt for every submitted item."""
 
-from collections.abc import Iterator
-from typing import Any
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 import dagster as dg
+from pydantic import Field
 
 from medillus_pipeline import landings
 from medillus_pipeline.assets.imaging import slices
@@ -20,13 +22,42 @@ from medillus_pipeline.assets.publishing import (
 from medillus_pipeline.failures import RETRY, failing_clearly
 from medillus_pipeline.partitions import annotation_batches
 from medillus_pipeline.resources.store import StoreResource
-from medillus_pipeline.tables import LEDGER, MASK_ITEMS, MASKS, SLICES, TableStore
+from medillus_pipeline.tables import (
+    LEDGER,
+    MASK_AGREEMENT,
+    MASK_FINDINGS,
+    MASK_ITEMS,
+    MASK_LAYERS,
+    MASKS,
+    SLICES,
+    STUDY_LABELS,
+    Table,
+    TableStore,
+)
+from medillus_pipeline.zones import Zone
 
-EXPECTED = ("accepted", "planning_target", "union_of_parts")
-"""Outcomes that need nobody's attention: margins of a treatment plan, and unions of organs that are there already."""
+if TYPE_CHECKING:
+    from medillus_pipeline.annotation.batch import Batch
+    from medillus_pipeline.annotation.vocabulary import Vocabulary
+
+Rows = Sequence[Mapping[str, Any]]
+EXPECTED = ("accepted", "planning_target", "union_of_parts", "submitted_before", "not_an_annotation")
+"""Outcomes that need nobody's attention: margins of a treatment plan and unions of organs that are there already, which
+are kept as layers, masks that were handed in once more without a change, images that came along.
+"""
 NO_ITEM = "The batch holds no annotation: put the files in the folder before closing it"
 SLICES_SEEN = "slices_seen"
 """Metadata of a materialization: storage id of the newest slices event when the batch was read."""
+
+
+class MasksConfig(dg.Config):
+    """How strictly drawings are judged."""
+
+    warn_only: list[str] = Field(
+        default=[],
+        description="Findings that take nothing off and only warn: sides_swapped, outside_body, wrong_tissue. For a "
+        "batch whose patients really are so (a lung that is all fluid).",
+    )
 
 
 @dg.asset(
@@ -35,7 +66,7 @@ SLICES_SEEN = "slices_seen"
     group_name="annotations",
     owners=["team:annotation"],
     kinds={"png", "parquet"},
-    code_version="1",
+    code_version="2",
     retry_policy=RETRY,
     metadata=table_metadata(MASKS),
     check_specs=[
@@ -44,6 +75,13 @@ SLICES_SEEN = "slices_seen"
             asset="masks",
             description="Great Expectations suite `masks`: keys, sizes, labels in the vocabulary. Blocks publication.",
             blocking=True,
+            partitions_def=annotation_batches,
+        ),
+        dg.AssetCheckSpec(
+            "masks_plausible",
+            asset="masks",
+            description="Place, side, tissue, size and shape of every structure are plausible. Warns; what was surely "
+            "wrong was refused (table mask_findings).",
             partitions_def=annotation_batches,
         ),
         dg.AssetCheckSpec(
@@ -56,31 +94,35 @@ SLICES_SEEN = "slices_seen"
     ],
 )
 def masks(
-    context: dg.AssetExecutionContext, store: StoreResource
+    context: dg.AssetExecutionContext, config: MasksConfig, store: StoreResource
 ) -> Iterator[dg.AssetCheckResult | dg.MaterializeResult]:
-    """One label PNG per slice, annotator and revision, in the vocabulary, from LabelMe, RTSTRUCT and NIfTI."""
-    from medillus_pipeline.annotation import vocabulary
+    """One label PNG per slice, annotator and revision, in the vocabulary, from LabelMe, RTSTRUCT, DICOM SEG, NIfTI,
+    NRRD and PNG; what a label map cannot hold as layers, labels of studies, findings, and how far readers agree.
+    """
     from medillus_pipeline.annotation.batch import read_batch
     from medillus_pipeline.annotation.outcomes import MEANINGS
-    from medillus_pipeline.annotation.overlay import overlay_sheet
-    from medillus_pipeline.dicom.preview import thumbnail
+    from medillus_pipeline.annotation.plausibility.findings import FindingKind
+    from medillus_pipeline.annotation.publication import Existing
+    from medillus_pipeline.annotation.review.second_readers import agreement_of_batch, on_the_same_series
+    from medillus_pipeline.annotation.submission import Submission
+    from medillus_pipeline.dicom.slice_values import SliceValues
 
     key = context.partition_key
     with failing_clearly(restricted=True):
-        words = vocabulary.load()
+        words = store.vocabulary()
         seen = latest_storage_id(context.instance, slices)
-        present = set(store.tables.keys(MASKS))
-        former = [other for other in landings.landed_before(store.vault, "annotations", key) if other in present]
+        former = landings.landed_before(store.vault, "annotations", key)
         published_slices = store.tables.read_all(SLICES)
         known_slices = rows_without_partition(published_slices)
+        row_of = {row["slice_name"]: row for row in known_slices}
+        pseudonymiser, values = store.pseudonymiser(), SliceValues(store.clean, padding=float("nan"))
+        root = f"annotations/{landings.folder_of(store.vault, 'annotations', key)}"
         batch = read_batch(
-            store.landing,
-            landings.folder_of(store.vault, "annotations", key),
-            known_slices,
+            Submission(store.landing, root, known_slices, pseudonymiser, words, pseudonymiser),
             store.clean,
-            store.pseudonymiser(),
-            words,
-            rows_without_partition(store.tables.read_all(MASKS, former)),
+            Existing(*(_rows_of(store.tables, table, former) for table in (MASKS, MASK_LAYERS, STUDY_LABELS))),
+            values=lambda target: values.hounsfield(row_of[target.slice_name]),
+            warn_only=[FindingKind(kind) for kind in config.warn_only],
             progress=progress_to(context, "items read"),
         )
         TableStore(store.vault).publish(LEDGER, f"annotations.{key}", LEDGER.to_arrow(batch.ledger))
@@ -99,14 +141,12 @@ def masks(
         description=remarks or "nothing was refused and nothing is pending",
         metadata={"items": counts_table(batch.counts, advice=advice), **_unknown_labels(batch.unknown_labels)},
     )
-    pending_only = not batch.masks and any(item["outcome"] == "pending" for item in batch.items)
-    if pending_only:
-        context.log.warning("every item waits for its slices; the batch is tried again when a delivery is published")
+    yield _plausible(batch)
+    nothing_yet = _why_no_mask(batch.items) if not batch.masks else ""
+    if nothing_yet:
+        context.log.warning(nothing_yet)
         yield dg.AssetCheckResult(
-            check_name="masks_gate",
-            passed=False,
-            severity=dg.AssetCheckSeverity.WARN,
-            metadata={"pending": "no mask yet: the slices of this batch are not published"},
+            check_name="masks_gate", passed=False, severity=dg.AssetCheckSeverity.WARN, description=nothing_yet
         )
     else:
         yield from gate(
@@ -117,22 +157,87 @@ def masks(
             related={"slices": published_slices},
         )
     with failing_clearly(restricted=True):
+        others = on_the_same_series(batch.masks, _rows_of(store.tables, MASKS, former), known_slices)
+        agreement = agreement_of_batch(batch.masks, others, known_slices, store.clean.read, words)
+        for beside, rows in (
+            (MASK_LAYERS, batch.layers),
+            (MASK_FINDINGS, batch.findings),
+            (MASK_AGREEMENT, agreement),
+            (STUDY_LABELS, batch.labels),
+        ):
+            store.tables.publish(beside, key, beside.to_arrow(rows))
         version = store.tables.publish(MASKS, key, table)
-        preview = {}
-        if batch.masks:
-            sheet = overlay_sheet(batch.masks, known_slices, store.clean, words)
-            preview = picture(store.clean, "previews", sheet, thumbnail=thumbnail(sheet))
+        shown = _shown(key, batch, known_slices, agreement, others, store.clean, words)
     yield dg.MaterializeResult(
         data_version=dg.DataVersion(version),
         metadata={
             **row_counts(table),
             "items": counts_table(batch.counts),
-            "structures": len({label for labels in table["labels"].to_pylist() for label in labels}),
+            "structures": _structures(batch, words),
+            "layers": len(batch.layers),
+            "findings": counts_table(dict(Counter(row["finding"] for row in batch.findings)), heading="finding"),
+            "study_labels": len(batch.labels),
+            "readers_compared": len({(row["annotator_a"], row["annotator_b"]) for row in agreement}),
             "vocabulary": words.version,
             SLICES_SEEN: seen,
-            **preview,
+            **shown,
         },
     )
+
+
+def _plausible(batch: "Batch") -> dg.AssetCheckResult:
+    """The check that says what is odd about the structures; what was surely wrong is in the receipt too."""
+    from medillus_pipeline.annotation.plausibility.findings import ADVICE
+
+    counts = Counter(row["finding"] for row in batch.findings)
+    advice = {str(kind): said for kind, said in ADVICE.items()}
+    return dg.AssetCheckResult(
+        check_name="masks_plausible",
+        passed=not counts,
+        severity=dg.AssetCheckSeverity.WARN,
+        description=what_to_do(counts, advice) or "nothing is odd about any structure",
+        metadata={"findings": counts_table(counts, heading="finding", advice=advice)},
+    )
+
+
+def _shown(
+    key: str, batch: "Batch", known: Rows, agreement: Rows, others: Rows, clean: Zone, words: "Vocabulary"
+) -> dict[str, dg.MetadataValue]:
+    """The overlays and the page of a batch, as metadata."""
+    from medillus_pipeline.annotation.review.batch_report import build_batch_report
+    from medillus_pipeline.annotation.review.batch_summary import BatchRows
+    from medillus_pipeline.annotation.review.overlay import overlay_sheet
+    from medillus_pipeline.dicom.preview import thumbnail
+
+    rows = BatchRows(batch.masks, batch.items, known, agreement, others, batch.findings)
+    page = clean.put("reports", build_batch_report(key, rows, clean.read, words).encode(), ".html")
+    shown: dict[str, dg.MetadataValue] = {"report": dg.MetadataValue.url(f"{clean.url}/{page.path}")}
+    if batch.masks:
+        sheet = overlay_sheet(batch.masks, known, clean, words, findings=batch.findings, agreement=agreement)
+        shown |= picture(clean, "previews", sheet, thumbnail=thumbnail(sheet))
+    return shown
+
+
+def _structures(batch: "Batch", words: "Vocabulary") -> dg.MarkdownMetadataValue:
+    """On how many slices each structure is, as a table."""
+    found = Counter(words.by_id(label).key for row in batch.masks for label in row["labels"])
+    return counts_table(found, heading="structure")
+
+
+def _rows_of(tables: TableStore, table: Table, keys: list[str]) -> Iterator[dict[str, Any]]:
+    """Rows of some partitions, one partition in memory at a time."""
+    for key in sorted(set(keys) & set(tables.keys(table))):
+        yield from tables.read(table, key).to_pylist()
+
+
+def _why_no_mask(items: list[dict[str, Any]]) -> str:
+    """Why a batch without a mask is in order; empty where it is not."""
+    outcomes = {item["outcome"] for item in items}
+    if "pending" in outcomes:
+        return "no mask yet: items wait for their slices; the batch is tried again when a delivery is published"
+    if "kept" in outcomes and outcomes <= {"kept"}:
+        return "no new mask: what was handed in is in force already, or is kept as layers only"
+    return ""
 
 
 def _unknown_labels(found: list[dict[str, Any]]) -> dict[str, dg.MarkdownMetadataValue]:

@@ -17,6 +17,9 @@ from medillus_pipeline.zones import Zone
 if TYPE_CHECKING:
     import pyarrow as pa
 
+MOST_INLINE = 20_000
+"""Characters of a picture within metadata; Dagster keeps them in its database, event by event."""
+
 _DAGSTER_TYPES = {"double": "float64"}
 
 
@@ -97,6 +100,25 @@ def counts_table(
     return dg.MetadataValue.md("\n".join(lines))
 
 
+def stacks_table(
+    rows: Sequence[Mapping[str, Any]], *, verdict: str = "verdict", most: int = 50
+) -> dg.MarkdownMetadataValue:
+    """Stacks of slices with their verdicts (a column under the heading `verdict`) as Markdown, the largest first, no
+    more than `most`: what is left out is counted. `window` is shown where the rows have it.
+    """
+    windowed = bool(rows) and "window" in rows[0]
+    heads = ["modality", "slices", "size", "spacing (mm)", *(["window"] if windowed else []), verdict, "notes"]
+    lines = [f"| {' | '.join(heads)} |", f"| --- | ---: |{' --- |' * (len(heads) - 2)}"]
+    for row in sorted(rows, key=lambda row: (-row["slices"], row["series_instance_uid"], row["stack"]))[:most]:
+        size = " × ".join(map(str, row["shape"] or []))
+        spacing = " × ".join(f"{step:.3g}" for step in row["spacing"] or [])
+        cells = [row["modality"], row["slices"], size, spacing, *([row["window"]] if windowed else [])]
+        lines.append(f"| {' | '.join(map(str, [*cells, row['verdict'], ', '.join(row['notes'])]))} |")
+    if len(rows) > most:
+        lines.append(f"| and {len(rows) - most} more |{' |' * (len(heads) - 1)}")
+    return dg.MetadataValue.md("\n".join(lines))
+
+
 def what_to_do(counts: Mapping[str, int], advice: Mapping[str, str]) -> str:
     """A sentence on the reasons for which there is advice, for the log and the check; empty when there are none."""
     return "; ".join(f"{name} ({count}): {advice[name]}" for name, count in sorted(counts.items()) if name in advice)
@@ -116,6 +138,14 @@ def picture(zone: Zone, folder: str, png: bytes, *, thumbnail: bytes) -> dict[st
         "picture": dg.MetadataValue.url(f"{zone.url}/{payload.path}"),
         "preview": dg.MetadataValue.md(f"![preview](data:image/png;base64,{small})"),
     }
+
+
+def shown(png: bytes, what: str) -> dg.MarkdownMetadataValue:
+    """A small PNG that the UI shows inline. Raises ValueError past what belongs into metadata."""
+    small = base64.b64encode(png).decode()
+    if len(small) > MOST_INLINE:
+        raise ValueError(f"a picture of {len(small)} characters is too large for metadata")
+    return dg.MetadataValue.md(f"![{what}](data:image/png;base64,{small})")
 
 
 def row_counts(data: "pa.Table", **further: int) -> dict[str, int]:

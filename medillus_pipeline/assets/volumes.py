@@ -16,6 +16,7 @@ from medillus_pipeline.assets.publishing import (
     progress_to,
     require,
     row_counts,
+    stacks_table,
     table_metadata,
 )
 from medillus_pipeline.failures import RETRY, failing_clearly
@@ -99,20 +100,7 @@ def volumes(
             "without_picture": sum(row["verdict"] == "volume" and row["preview"] is None for row in rows),
             "bytes": sum(row["bytes"] or 0 for row in rows),
             "verdicts": counts_table(verdicts, heading="verdict"),
-            "stacks": _stacks_table(rows),
+            "stacks": stacks_table(rows),
             **preview,
         },
     )
-
-
-def _stacks_table(rows: list[dict], most: int = 50) -> dg.MarkdownMetadataValue:
-    """The stacks with their verdicts as Markdown, the largest first; what is left out is counted."""
-    lines = ["| modality | slices | size | spacing (mm) | verdict | notes |", "| --- | ---: | --- | --- | --- | --- |"]
-    for row in sorted(rows, key=lambda row: (-row["slices"], row["series_instance_uid"], row["stack"]))[:most]:
-        size = " × ".join(map(str, row["shape"] or []))
-        spacing = " × ".join(f"{step:.3g}" for step in row["spacing"] or [])
-        notes = ", ".join(row["notes"])
-        lines.append(f"| {row['modality']} | {row['slices']} | {size} | {spacing} | {row['verdict']} | {notes} |")
-    if len(rows) > most:
-        lines.append(f"| and {len(rows) - most} more | | | | | |")
-    return dg.MetadataValue.md("\n".join(lines))

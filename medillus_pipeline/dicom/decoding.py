@@ -1,7 +1,8 @@
 """Decoding a frame, whatever its transfer syntax, and why a frame cannot be shown.
 
 The decoders are those that pydicom finds installed, and imagecodecs for the JPEG that they leave out
-(`jpeg_plugin.py`). What is not here: what the stored values mean (`pixels.py`), palettes (`colours.py`).
+(`jpeg_plugin.py`); the usual frames of some codecs need no pydicom (`plain_frames.py`). What is not here: what the
+stored values mean (`pixels.py`), palettes (`colours.py`).
 """
 
 from copy import copy
@@ -15,6 +16,7 @@ from pydicom.pixels.decoders.base import get_decoder
 
 from medillus_pipeline.dicom import jpeg_plugin
 from medillus_pipeline.dicom.colours import ybr_to_rgb
+from medillus_pipeline.dicom.plain_frames import decode_plain
 from medillus_pipeline.errors import InputError
 
 jpeg_plugin.register()
@@ -122,7 +124,8 @@ def decode(dataset: Dataset, frame: int, *, raw: bool) -> np.ndarray:
     YBR becomes RGB. Raises PixelError with the reason when the frame cannot be decoded.
     """
     check_displayable(dataset)
-    if not 1 <= frame <= frame_count(dataset):
+    frames = frame_count(dataset)
+    if not 1 <= frame <= frames:
         raise PixelError(Skip.TRUNCATED)
     stated = getattr(dataset, "file_meta", Dataset()).get("TransferSyntaxUID")
     syntax = uid.JPEGExtended12Bit if stated in RETIRED_JPEG else stated
@@ -136,6 +139,8 @@ def decode(dataset: Dataset, frame: int, *, raw: bool) -> np.ndarray:
         raise PixelError(Skip.UNSUPPORTED_SYNTAX) from error
     if not decoder.is_available:
         raise PixelError(DECODER_PACKAGE.get(syntax, Skip.UNSUPPORTED_SYNTAX))
+    if (plain := decode_plain(dataset, frame, frames, syntax)) is not None:
+        return plain
     try:
         plugin = _plugin(dataset, syntax)
         values, found = decoder.as_array(dataset, index=frame - 1, decoding_plugin=plugin, **UNTOUCHED)

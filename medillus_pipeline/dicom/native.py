@@ -22,6 +22,7 @@ from pydicom.filebase import DicomBytesIO
 from medillus_pipeline.dicom.calibration import Calibration
 from medillus_pipeline.dicom.decoding import PixelError
 from medillus_pipeline.dicom.encoding import LONG_VRS, STRING_VRS, UNDEFINED
+from medillus_pipeline.dicom.grey_tables import GreyTable
 from medillus_pipeline.dicom.picture_store import InHand
 from medillus_pipeline.dicom.pixels import grey_frame
 from medillus_pipeline.dicom.png import decode_png
@@ -69,12 +70,12 @@ _SIDE = 256
 
 @dataclass(frozen=True)
 class _Learnt:
-    """What the slices of one header share. `greys` (65536,) uint8 by stored word, one for each of `windows`."""
+    """What the slices of one header share; `greys` has a table for each of `windows`."""
 
     settings: list[Any]
     row: Row
     windows: list[Row]
-    greys: list[np.ndarray]
+    greys: list[GreyTable]
     calibration: Calibration
 
 
@@ -88,7 +89,7 @@ class NativeFrames:
         """The pictures of a file, (rows, columns) uint8, each with its row but for `path` and `sha256`; None where the
         general path has to render it.
         """
-        header = _header(data) if task.output == "grey8" else None
+        header = _header(data) if task.output == "grey8" and not task.further else None
         if header is None:
             return None
         words, position, key = _stored(data, header), _position(data, header), _key(data, header, task)
@@ -243,7 +244,17 @@ def _learn(task: Task, data: bytes | memoryview) -> _Learnt | None:
     windows = [{name: view[name] for name in VIEW} for view in rows[0].get("views", rows[:1])]
     if any(len(each) != _SIDE * _SIDE for each in greys) or any(w["window"].startswith("frame-") for w in windows):
         return None
-    return _Learnt(_settings(task), row, windows, greys, calibration)
+    tables = [
+        GreyTable(each, calibration.bits, calibration.signed, _width(window, calibration))
+        for each, window in zip(greys, windows, strict=True)
+    ]
+    return _Learnt(_settings(task), row, windows, tables, calibration)
+
+
+def _width(window: Row, calibration: Calibration) -> float | None:
+    """The width of a window in stored values; None for a VOI LUT."""
+    width = window["window_width"]
+    return width / abs(calibration.slope) if width is not None and calibration.slope else None
 
 
 def _agrees(learnt: _Learnt, task: Task, data: bytes | memoryview, words: np.ndarray, position: list[float]) -> bool:
@@ -279,10 +290,7 @@ def _apply(
         mean=statistics[2],
         instance_path=instance["path"],
     )
-    pictures = [np.empty(words.shape, np.uint8) for _ in learnt.greys]
-    for greys, picture in zip(learnt.greys, pictures, strict=True):
-        np.take(greys, words, out=picture, mode="wrap")  # no word is out of range; "raise" would make a copy
-    return pictures, [row | window for window in learnt.windows]
+    return [greys.of(words) for greys in learnt.greys], [row | window for window in learnt.windows]
 
 
 def _statistics(words: np.ndarray, calibration: Calibration) -> tuple[float, float, float] | None:
@@ -298,15 +306,15 @@ def _statistics(words: np.ndarray, calibration: Calibration) -> tuple[float, flo
     beyond = 2 ** (calibration.bits - calibration.signed)
     if most >= beyond or least < (-beyond if calibration.signed else 0):
         return None
-    found = np.array([least, most, _sum(stored, max(most, -least)) / stored.size], np.float64)
-    ends = calibration.values(found)
-    return float(ends[:2].min()), float(ends[:2].max()), float(ends[2])
+    mean = _sum(stored, max(most, -least)) / stored.size
+    ends = [found * calibration.slope + calibration.intercept for found in (float(least), float(most))]
+    return min(ends), max(ends), mean * calibration.slope + calibration.intercept
 
 
 def _sum(stored: np.ndarray, greatest: int) -> int:
     """The exact sum of 16-bit values, none beyond `greatest` in size: so many at a time as fit 16 bits."""
     flat = stored.reshape(-1)
-    together = min(0x7FFF // max(greatest, 1), 64)
+    together = min((0x7FFF if stored.dtype.kind == "i" else 0xFFFF) // max(greatest, 1), 64)
     if together < 2:
         return int(flat.sum(dtype=np.int64))
     whole = flat.size // together * together

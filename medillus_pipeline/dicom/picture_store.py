@@ -1,27 +1,46 @@
 """Where the bytes of one instance come from and its pictures go to, for a worker that renders many.
 
-What a picture shows is not here.
+An object store answers late: within `beside` the next instances are read and pictures uploaded by threads, while the
+worker goes on. What a picture shows is not here.
 """
 
 import hashlib
 import os
 import secrets
-from contextlib import suppress
+from collections import deque
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager, suppress
+from multiprocessing import parent_process
 from pathlib import Path
 
 from medillus_pipeline.zones import Payload, Zone
+
+THREADS = 8
+"""Requests that a worker has under way at a time."""
+AHEAD = 4
+"""Instances that are read before their turn."""
+BACKLOG = 16
+"""Pictures that wait for the store; a worker that has made more waits for the first of them."""
 
 
 def store_picture(zone: Zone, folder: str, data: bytes, suffix: str) -> Payload:
     """As `Zone.put`, but a file of this machine is not forced to disk one by one: call `settle` before a table names
     it. A file of that name that is shorter than it should be, as a power failure leaves it, is written again.
 
-    Raises StoreError when the zone cannot be used.
+    To an object store it is written without asking whether it is there: that costs as much. Within `beside` it may
+    arrive later, at the end of that at the latest.
+
+    Raises StoreError when the zone cannot be used, within `beside` also for an earlier picture.
     """
-    if not zone.is_local:
-        return zone.put(folder, data, suffix)
     digest = hashlib.sha256(data).hexdigest()
     payload = Payload(f"{folder}/{digest[:2]}/{digest}{suffix}", digest, len(data))
+    if not zone.is_local:
+        if _beside is None:
+            zone.write(payload.path, data)
+        else:
+            _beside.write(zone, payload.path, data)
+        return payload
     target = f"{zone.full('')}/{payload.path}"
     with suppress(OSError):
         if os.stat(target).st_size == len(data):  # noqa: PTH116 - a Path costs as much as the call, for every slice
@@ -40,7 +59,7 @@ def store_picture(zone: Zone, folder: str, data: bytes, suffix: str) -> Payload:
 def read_instance(zone: Zone, path: str) -> bytes | memoryview:
     """As `Zone.read`; a file of this machine is read into memory that the next call overwrites."""
     if not zone.is_local:
-        return zone.read(path)
+        return zone.read(path) if _beside is None else _beside.read(zone, path)
     try:
         handle = os.open(zone.full(path), os.O_RDONLY)
         try:
@@ -58,6 +77,75 @@ def read_instance(zone: Zone, path: str) -> bytes | memoryview:
 
 
 _buffer = bytearray()
+
+
+def still_open(zone: Zone) -> Zone:
+    """In a worker process: the same zone as it was first sent there, whose connection to an object store is open."""
+    if zone.is_local or parent_process() is None:
+        return zone
+    return _sent.setdefault((zone.url, zone.cache), zone)
+
+
+_sent: dict[tuple[str, str | None], Zone] = {}
+
+
+@contextmanager
+def beside(zone: Zone, paths: Sequence[str]) -> Iterator[None]:
+    """Have `read_instance` find the instances at `paths`, in that order, read before their turn, and `store_picture`
+    not wait for the store. All pictures are in the zone at the end. A zone of this machine needs none of this.
+
+    Raises StoreError when a picture could not be stored.
+    """
+    global _beside
+    if zone.is_local:
+        yield
+        return
+    _ = zone.fs  # once, not by each thread
+    with ThreadPoolExecutor(THREADS) as threads:
+        _beside = _Beside(threads, zone, paths)
+        try:
+            yield
+            _beside.finish()
+        finally:
+            _beside = None
+            threads.shutdown(cancel_futures=True)
+
+
+class _Beside:
+    """Reads and writes under way while a worker does something else."""
+
+    def __init__(self, threads: ThreadPoolExecutor, zone: Zone, paths: Sequence[str]) -> None:
+        self._threads = threads
+        self._coming = deque(paths)
+        self._reads: dict[str, Future[bytes]] = {}
+        self._writes: deque[Future[None]] = deque()
+        self._read_ahead(zone)
+
+    def read(self, zone: Zone, path: str) -> bytes:
+        """As `Zone.read`."""
+        under_way = self._reads.pop(path, None)
+        self._read_ahead(zone)
+        return zone.read(path) if under_way is None else under_way.result()
+
+    def write(self, zone: Zone, path: str, data: bytes) -> None:
+        """As `Zone.write`, but it may be finished, or fail, later."""
+        while len(self._writes) >= BACKLOG:
+            self._writes.popleft().result()
+        self._writes.append(self._threads.submit(zone.write, path, data))
+
+    def finish(self) -> None:
+        """Wait for all writes. Raises what the first failure raised."""
+        while self._writes:
+            self._writes.popleft().result()
+
+    def _read_ahead(self, zone: Zone) -> None:
+        while self._coming and len(self._reads) < AHEAD:
+            path = self._coming.popleft()
+            if path not in self._reads:
+                self._reads[path] = self._threads.submit(zone.read, path)
+
+
+_beside: _Beside | None = None
 
 
 def settle(zone: Zone) -> None:

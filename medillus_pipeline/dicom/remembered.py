@@ -6,7 +6,7 @@ The rows are kept in the clean zone under a name made of all that they follow fr
 import hashlib
 import json
 import zlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cache
 from importlib import metadata
 from pathlib import Path
@@ -63,7 +63,25 @@ def recall(zone: Zone, name: str, pictures: Sequence[str]) -> dict[str, Any] | N
 
 def remember(zone: Zone, name: str, made: Mapping[str, Any]) -> None:
     """Keep what was made under a fingerprint. Raises StoreError when the zone cannot be used."""
-    zone.write(_path(name), zlib.compress(json.dumps(made).encode(), 1))
+    packer = zlib.compressobj(1)
+    parts = [packer.compress(text.encode()) for text in _json(made)]
+    zone.write(_path(name), b"".join(parts) + packer.flush())
+
+
+def _json(made: Mapping[str, Any]) -> Iterator[str]:
+    """A JSON object in pieces: the rows of a delivery are no one text, which would be as large as all of them."""
+    opening = "{"
+    for key, value in made.items():
+        yield f"{opening}{json.dumps(key)}: "
+        opening = ", "
+        if isinstance(value, list):
+            yield "["
+            for number, row in enumerate(value):
+                yield (", " if number else "") + json.dumps(row)
+            yield "]"
+        else:
+            yield json.dumps(value)
+    yield "{}" if opening == "{" else "}"
 
 
 def _path(name: str) -> str:

@@ -3,6 +3,7 @@
 What is not here: the delivery as a whole, its series and the pool (`slices.py`).
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -54,6 +55,8 @@ class Task:
     policy: WindowPolicy
     window: Window | None = None
     output: Output = "grey8"
+    further: tuple[Output, ...] = ()
+    """What else to make of each grey frame, beside `output`."""
 
 
 def greys(frame: GreyFrame, window: Window | VoiLut, bits: Depth = 8) -> np.ndarray:
@@ -73,11 +76,15 @@ def transform(frame: GreyFrame, window: Window | VoiLut) -> str:
     """Every step from stored value to grey, to the last digit, so that the picture can be made again:
     `rescale 1.0 -1024.0; padding -2000 -2000; LINEAR 50.0 350.0; inverse`.
     """
+    steps = [_before_window(frame), window.describe(), *(["inverse"] if frame.calibration.inverted else [])]
+    return "; ".join(steps)
+
+
+def _before_window(frame: GreyFrame) -> str:
     calibration = frame.calibration
-    steps = [calibration.describe(), window.describe()]
-    if calibration.padding is not None:
-        steps.insert(1, f"padding {calibration.padding[0]!r} {calibration.padding[1]!r}")
-    return "; ".join([*steps, *(["inverse"] if calibration.inverted else [])])
+    if calibration.padding is None:
+        return calibration.describe()
+    return f"{calibration.describe()}; padding {calibration.padding[0]!r} {calibration.padding[1]!r}"
 
 
 def sample(members: list[Any], most: int) -> list[Any]:
@@ -126,8 +133,9 @@ def _sketch(values: np.ndarray, counts: np.ndarray) -> tuple[np.ndarray, np.ndar
 def render_instance(task: Task) -> tuple[list[Row], list[str]]:
     """Rows without `ordinal` and `slice_spacing`, and reasons for the frames left out.
 
-    A row describes the first picture of a frame. Where the policy asks for more than one, its further key `views`
-    lists for each, the first included, what differs: the window's columns, `path` and `sha256`.
+    A row describes the first picture of a frame. Where more than one is asked for, its further key `views` lists for
+    each, the first included, what differs: the window's columns, `path` and `sha256`; and `output`, `slope` and
+    `intercept` where it is none of `output`.
     """
     with silenced():
         return _render(task)
@@ -143,10 +151,11 @@ def _render(task: Task) -> tuple[list[Row], list[str]]:
     rows, reasons = [], []
     for frame in frames:
         try:
-            pictures = _render_frame(dataset, frame, task)
+            pictures, lacking = _render_frame(dataset, frame, task)
         except PixelError as error:
             reasons.append(error.reason.value)
             continue
+        reasons += lacking
         views = []
         for pixels, made in pictures:
             payload = task.zone.put("slices", encode_png(pixels), ".png")
@@ -173,27 +182,43 @@ def _read(task: Task) -> Dataset:
     return dataset
 
 
-def _render_frame(dataset: Dataset, frame: int, task: Task) -> list[tuple[np.ndarray, Row]]:
-    """The pictures, each with the columns that say which window made it and what values it has."""
+def _render_frame(dataset: Dataset, frame: int, task: Task) -> tuple[list[tuple[np.ndarray, Row]], list[str]]:
+    """The pictures, each with the columns that say which window made it and what values it has; and why a further one
+    could not be made.
+    """
     if is_colour(dataset):
         pixels = colour_frame(dataset, frame)
         values = float(pixels.min()), float(pixels.max()), float(pixels.mean())
-        return [(pixels, _columns("colour", None, None, "as stored", values))]
+        return [(pixels, _columns("colour", None, None, "as stored", values))], []
     grey = grey_frame(dataset, frame)
     statistics = grey.statistics()
     if statistics is None:
         raise PixelError(Skip.ONLY_PADDING)
-    if task.output == "lossless":
-        values, slope, intercept = lossless(grey)
-        white = 65535 * slope
-        middle = intercept + white / 2
-        return [(values, _columns("lossless", middle, abs(white), f"lossless {slope!r} {intercept!r}", statistics))]
     rules = task.policy.rules(task.instance["modality"], task.instance["body_part"])
-    bits: Depth = 16 if task.output == "grey16" else 8
     windows = dict.fromkeys(_choose_window(dataset, frame, grey, task, rule) for rule in rules)
+    pictures, lacking = [(p, columns) for p, columns, _ in _pictures(grey, task.output, windows, statistics)], []
+    for output in task.further:
+        try:
+            for picture, columns, scale in _pictures(grey, output, windows, statistics):
+                pictures.append((picture, {**columns, "output": output, "slope": scale[0], "intercept": scale[1]}))
+        except PixelError as error:
+            lacking.append(f"without_{output}/{error.reason.value}")
+    return pictures, lacking
+
+
+def _pictures(
+    grey: GreyFrame, output: Output, windows: Iterable[Window | VoiLut], values: tuple[float, float, float]
+) -> list[tuple[np.ndarray, Row, tuple[float | None, float | None]]]:
+    """The pictures of one kind with their columns, and the slope and intercept that make values of lossless ones."""
+    if output == "lossless":
+        picture, slope, intercept = lossless(grey)
+        white = 65535 * slope
+        steps = f"{_before_window(grey)}; lossless {slope!r} {intercept!r}"
+        return [(picture, _columns("lossless", intercept + white / 2, abs(white), steps, values), (slope, intercept))]
+    bits: Depth = 16 if output == "grey16" else 8
     return [
-        (greys(grey, window, bits), _columns(window.name, *_numbers(window), transform(grey, window), statistics))
-        for window in windows
+        (greys(grey, w, bits), _columns(w.name, *_numbers(w), transform(grey, w), values), (None, None))
+        for w in windows
     ]
 
 

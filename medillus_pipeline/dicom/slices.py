@@ -8,22 +8,22 @@ window is fit (`windows.py`).
 """
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 
 from medillus_pipeline.dicom.decoding import Skip
-from medillus_pipeline.dicom.further_windows import SLICE_WINDOWS
 from medillus_pipeline.dicom.geometry import Plane, stack_series
 from medillus_pipeline.dicom.native import NativeFrames
-from medillus_pipeline.dicom.picture_store import InHand, read_instance, settle, store_picture
+from medillus_pipeline.dicom.picture_store import InHand, beside, read_instance, settle, still_open, store_picture
 from medillus_pipeline.dicom.png import encode_png
 from medillus_pipeline.dicom.preview import contact_sheet, thumbnail
 from medillus_pipeline.dicom.remembered import fingerprint, recall, remember
-from medillus_pipeline.dicom.rendering import SURVEYED, Row, Task, render_instance, sample, survey_instance
+from medillus_pipeline.dicom.rendering import SURVEYED, Output, Row, Task, render_instance, sample, survey_instance
 from medillus_pipeline.dicom.windows import PRESETS, Window, WindowPolicy, percentile_window
 from medillus_pipeline.dicom.workers import mapped, pool_of
 from medillus_pipeline.errors import InputError
+from medillus_pipeline.tables import SLICE_WINDOWS
 from medillus_pipeline.zones import Zone
 
 __all__ = ["Rendered", "contact_sheet", "render_delivery", "thumbnail"]
@@ -31,18 +31,22 @@ __all__ = ["Rendered", "contact_sheet", "render_delivery", "thumbnail"]
 
 POOLED = 200
 """Frames from which a pool of processes saves more than the second or so that starting it costs."""
+TOGETHER = 32
+"""Instances in an object store that a worker renders in one go; it then waits for its last uploads."""
 
 
 @dataclass(frozen=True)
 class Rendered:
     """Rows of SLICES; frames (instances, where none of their frames can be shown) left out, by reason; how many stacks
-    of slices have each `SeriesNote`; and rows of SLICE_WINDOWS, the further pictures that were asked for.
+    of slices have each `SeriesNote`; rows of SLICE_WINDOWS, the further pictures that were asked for; and the reasons
+    in `skipped` by SOP Instance UID.
     """
 
     slices: list[Row]
     skipped: dict[str, int]
     notes: dict[str, int] = field(default_factory=dict)
     further: list[Row] = field(default_factory=list)
+    left_out: dict[str, dict[str, int]] = field(default_factory=dict)
 
 
 def render_delivery(
@@ -55,6 +59,7 @@ def render_delivery(
     executor: Executor | None = None,
     progress: Callable[[int, int], None] | None = None,
     remembering: bool = True,
+    outputs: Sequence[Output] = (),
 ) -> Rendered:
     """PNGs in the clean zone (`slices/…`) and rows of SLICES for `instances`, rows of INSTANCES.
 
@@ -63,6 +68,8 @@ def render_delivery(
     slice and the others further pictures of it, or for `file`, each file's own; `policy` says more. `workers` spawned
     processes share the work of a delivery that is large enough, or the `executor` given does; the result is the same
     for any number.
+
+    `outputs` are made of each grey frame beside its 8-bit pictures: `grey16` through the same windows, `lossless`.
 
     `remembering` keeps the result in the clean zone, and finds it there instead of rendering again what did not change.
     Raises InputError for an unknown window, StoreError when the zone cannot be used, TransientError when a worker
@@ -73,7 +80,7 @@ def render_delivery(
     except ValueError as error:
         raise InputError(str(error)) from error
     ordered = sorted(instances, key=lambda row: row["sop_instance_uid"])
-    name = fingerprint(ordered, (policy, PRESETS)) if remembering else ""
+    name = fingerprint(ordered, (policy, PRESETS, sorted(set(outputs)))) if remembering else ""
     if remembering and (kept := recall(clean, name, ("slices", "further"))) is not None:
         if progress:
             progress(len(ordered), len(ordered))
@@ -88,33 +95,55 @@ def render_delivery(
     rows: list[Row] = []
     more: list[Row] = []
     skipped: Counter[str] = Counter()
+    left_out: dict[str, dict[str, int]] = {}
+    asked = tuple(sorted(set(outputs)))
     frames = sum(max(1, row["frames"]) for row in surveyed + ordered)
     with pool_of(workers if frames >= POOLED else 1, executor, total) as pool:
         windows = _survey(pool, surveyed, clean, policy, lambda done: progress and progress(done, total))
-        tasks = [Task(row, clean, policy, windows.get(row["series_instance_uid"])) for row in ordered]
-        for done, (made, extra, reasons) in enumerate(mapped(pool, _render, tasks), start=1):
+        tasks = [Task(row, clean, policy, windows.get(row["series_instance_uid"]), further=asked) for row in ordered]
+        for done, (made, extra, reasons) in enumerate(_rendered(pool, tasks, clean), start=1):
             rows.extend(made)
             more.extend(extra)
             skipped.update(reasons)
+            if reasons:
+                left_out[ordered[done - 1]["sop_instance_uid"]] = dict(Counter(reasons))
             if progress:
                 progress(len(surveyed) + done, total)
     settle(clean)
     notes = _place(rows)
-    more.sort(key=lambda row: (row["slice_name"], row["window"]))
-    rendered = Rendered(sorted(rows, key=_reading_order), dict(sorted(skipped.items())), notes, more)
+    more.sort(key=lambda row: (row["slice_name"], row["window"], row["output"]))
+    rendered = Rendered(sorted(rows, key=_reading_order), dict(sorted(skipped.items())), notes, more, left_out)
     if remembering:
-        remember(clean, name, asdict(rendered))
+        remember(clean, name, vars(rendered))
     return rendered
+
+
+Made = tuple[list[Row], list[Row], list[str]]
+"""Rows of an instance without `ordinal` and `slice_spacing`, rows of its further pictures, and the reasons for the
+frames left out.
+"""
+
+
+def _rendered(pool: Executor | None, tasks: list[Task], clean: Zone) -> Iterator[Made]:
+    if clean.is_local:
+        yield from mapped(pool, _render, tasks)
+        return
+    batches = [tasks[start : start + TOGETHER] for start in range(0, len(tasks), TOGETHER)]
+    for made in mapped(pool, _render_together, batches, chunk=1):
+        yield from made
+
+
+def _render_together(tasks: list[Task]) -> list[Made]:
+    zone = still_open(tasks[0].zone)
+    with beside(zone, [task.instance["path"] for task in tasks]):
+        return [_render(replace(task, zone=zone)) for task in tasks]
 
 
 _native = NativeFrames()
 """What this process learnt of the series it renders."""
 
 
-def _render(task: Task) -> tuple[list[Row], list[Row], list[str]]:
-    """Rows of an instance without `ordinal` and `slice_spacing`, rows of its further pictures, and the reasons for the
-    frames left out.
-    """
+def _render(task: Task) -> Made:
     try:
         data = read_instance(task.zone, task.instance["path"])
     except FileNotFoundError:
@@ -132,7 +161,8 @@ def _render(task: Task) -> tuple[list[Row], list[Row], list[str]]:
 
 
 def _further(row: Row) -> Row:
-    return {column.name: row[column.name] for column in SLICE_WINDOWS.columns}
+    whole = {"output": "grey8", "slope": None, "intercept": None} | row
+    return {column.name: whole[column.name] for column in SLICE_WINDOWS.columns}
 
 
 def _reading_order(row: Row) -> tuple[str, str, str, int]:

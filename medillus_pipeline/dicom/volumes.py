@@ -6,11 +6,9 @@ not here: the rules for stacks (`geometry.py`), the file format (`nifti_file.py`
 """
 
 import io
-from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import groupby
-from typing import Any
 
 import numpy as np
 import pydicom
@@ -18,18 +16,11 @@ from pydicom.dataset import Dataset
 
 from medillus_pipeline.dicom.decoding import PixelError, Skip
 from medillus_pipeline.dicom.face import Face
-from medillus_pipeline.dicom.geometry import (
-    MINIMUM_SLICES,
-    Plane,
-    SeriesNote,
-    Verdict,
-    stack_series,
-    verdict,
-    volume_affine,
-)
+from medillus_pipeline.dicom.geometry import MINIMUM_SLICES, Plane, Verdict, volume_affine
 from medillus_pipeline.dicom.nifti_file import encode_nifti
 from medillus_pipeline.dicom.pixels import GreyFrame, grey_frame
 from medillus_pipeline.dicom.reformats import reformat_planes
+from medillus_pipeline.dicom.stacks import Row, judged_stacks
 from medillus_pipeline.dicom.windows import Window, percentile_window
 from medillus_pipeline.errors import InputError
 from medillus_pipeline.zones import Zone
@@ -50,8 +41,6 @@ SAME = (
     "body_part",
 )
 """Columns of VOLUMES that are those of the slices."""
-
-Row = dict[str, Any]
 
 
 class NotAVolume(Exception):
@@ -95,18 +84,18 @@ def build_volumes(
     Raises StoreError when the zone cannot be used, InputError when an instance is no longer in it.
     """
     faces = {row["sop_instance_uid"]: row["face"] for row in instances}
-    stacks = list(_stacks(slices, minimum_slices))
+    stacks = list(judged_stacks(slices, minimum_slices=minimum_slices))
     made = []
-    for done, (number, members, notes, judged) in enumerate(stacks, start=1):
-        first = members[0]
+    for done, stack in enumerate(stacks, start=1):
+        members, first = stack.members, stack.members[0]
         row: Row = {
             **{name: first[name] for name in SAME},
-            "stack": number,
+            "stack": stack.number,
             "face": _most_telling(faces.get(member["sop_instance_uid"], str(Face.UNKNOWN)) for member in members),
-            "notes": sorted(str(note) for note in notes),
+            "notes": sorted(str(note) for note in stack.notes),
             "slices": len(members),
         }
-        made.append(row | _outcome(members, row["face"], judged, clean, maximum_voxels))
+        made.append(row | _outcome(members, row["face"], stack.verdict, clean, maximum_voxels))
         if progress:
             progress(done, len(stacks))
     return made
@@ -150,27 +139,6 @@ def read_volume(members: Sequence[Row], clean: Zone) -> Volume:
         raise PixelError(Skip.NO_PIXEL_DATA)
     slope, intercept = scale or (1.0, 0.0)
     return Volume(stored, slope, intercept, affine, hounsfield, padding)
-
-
-def _stacks(
-    slices: Sequence[Row], minimum_slices: int
-) -> Iterable[tuple[int, list[Row], frozenset[SeriesNote], Verdict]]:
-    """Number in its series, rows in order, notes and verdict of every stack; series by series."""
-    series: dict[str, dict[tuple[str, int], Row]] = defaultdict(dict)
-    for row in sorted(slices, key=lambda row: row["slice_name"]):
-        series[row["series_instance_uid"]].setdefault((row["sop_instance_uid"], row["frame"]), row)
-    for uid in sorted(series):
-        rows = list(series[uid].values())
-        planes = [
-            Plane(row["rows"], row["columns"], row["position"], row["orientation"], row["pixel_spacing"])
-            for row in rows
-        ]
-        identities = [f"{row['sop_instance_uid']} {row['frame']:06d}" for row in rows]
-        for number, stack in enumerate(stack_series(planes, identities)):
-            members = [rows[index] for index in stack.members]
-            colour = any(row["window"] == "colour" for row in members)
-            judged = Verdict.COLOUR if colour else verdict(stack, planes, minimum_slices=minimum_slices)
-            yield number, members, stack.notes, judged
 
 
 def _outcome(members: list[Row], face: str, judged: Verdict, clean: Zone, maximum_voxels: int) -> Row:

@@ -92,6 +92,8 @@ class WindowPolicy:
 
     def __post_init__(self) -> None:
         known = {**PRESETS, **self.presets}
+        if self.override is not None and not self._asked():
+            raise ValueError(f"no window is named: choose one of {', '.join(known)}, file or name=centre/width")
         for name in (self.ct, *self.ct_body_parts.values(), *self._asked()):
             if name not in known and name != "file" and not _OWN.fullmatch(name):
                 raise ValueError(
@@ -119,11 +121,16 @@ class WindowPolicy:
     def preset(self, rule: str) -> Window | None:
         """The window that a rule names; None for `file` and `percentiles`. Raises ValueError for an impossible one."""
         if own := _OWN.fullmatch(rule):
+            if _TAKEN.match(own["name"]):
+                raise ValueError(f"the name {own['name']} has a meaning of its own: give the window another")
             window = Window(own["name"], float(own["center"]), float(own["width"]))
         else:
             window = {**PRESETS, **self.presets}.get(rule)
         if window is not None:
-            apply_window(np.zeros(1), window)
+            try:
+                apply_window(np.zeros(1), window)
+            except ValueError as error:
+                raise ValueError(f"the window {window.name}: {error}") from None
         return window
 
     def percentiles(self, modality: str) -> tuple[float, float]:
@@ -142,6 +149,9 @@ class WindowPolicy:
                 asked.setdefault(entry.strip().partition("=")[0], entry.strip())
         return tuple(asked.values())
 
+
+_TAKEN = re.compile(r"(file|percentiles|frame)(-|$)|(lossless|colour|full-range)$")
+"""Names under which pictures are kept that no preset made."""
 
 _OWN = re.compile(r"(?P<name>[a-z][a-z0-9-]*)=(?P<center>[-+]?\d+(?:\.\d+)?)/(?P<width>\d+(?:\.\d+)?)")
 

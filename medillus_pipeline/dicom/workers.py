@@ -33,13 +33,17 @@ def pool_of(workers: int, executor: Executor | None, tasks: int) -> Iterator[Exe
             raise
 
 
-def mapped(pool: Executor | None, function: Callable[[Given], Any], tasks: Sequence[Given]) -> Iterator[Any]:
-    """Results of `function` in the order of the tasks. Raises TransientError when a worker process dies."""
+def mapped(
+    pool: Executor | None, function: Callable[[Given], Any], tasks: Sequence[Given], *, chunk: int | None = None
+) -> Iterator[Any]:
+    """Results of `function` in the order of the tasks, of which a worker is sent `chunk` at a time. Raises
+    TransientError when a worker process dies.
+    """
     if pool is None:
         yield from map(function, tasks)
         return
     try:
-        yield from pool.map(function, tasks, chunksize=max(1, min(16, len(tasks) // 8)))
+        yield from pool.map(function, tasks, chunksize=chunk or max(1, min(16, len(tasks) // 8)))
     except BrokenProcessPool as error:
         raise TransientError(
             "a worker process ended abruptly, out of memory or in a decoder: run again with fewer workers"

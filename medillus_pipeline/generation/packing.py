@@ -4,7 +4,6 @@ Runs in worker processes, so everything passed in and out can be pickled. Which 
 before (`dataset.py`).
 """
 
-import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -12,8 +11,8 @@ from typing import Any
 import numpy as np
 
 from medillus_pipeline.dicom.geometry import slice_to_lps_affine
-from medillus_pipeline.dicom.pixels import calibrated
 from medillus_pipeline.dicom.png import decode_png
+from medillus_pipeline.dicom.slice_values import SliceValues
 from medillus_pipeline.generation import canonical
 from medillus_pipeline.zones import Zone
 
@@ -54,7 +53,7 @@ def affine_of(row: dict[str, Any]) -> np.ndarray:
 
 def pack_series(job: SeriesJob) -> list[PackedSlice]:
     """The labelled slices of the series, feet to head."""
-    reader = _Reader(job.clean, canonical.AIR if job.modality == "CT" else None)
+    reader = SliceValues(job.clean, canonical.AIR if job.modality == "CT" else None)
     rows = sorted(job.slices, key=lambda row: (_height(row), row["slice_name"]))
     survey = [rows[i] for i in np.unique(np.linspace(0, len(rows) - 1, SURVEYED_SLICES).round().astype(int))]
     surveyed = [reader.values(row) for row in survey]
@@ -97,23 +96,6 @@ def pack_series(job: SeriesJob) -> list[PackedSlice]:
             )
         )
     return packed
-
-
-class _Reader:
-    """Calibrated values of slices; the last instance is kept, as its next frame is often asked for next."""
-
-    def __init__(self, clean: Zone, padding: float | None) -> None:
-        self.clean = clean
-        self.padding = padding
-        self.last: tuple[str, Any] | None = None
-
-    def values(self, row: dict[str, Any]) -> np.ndarray:
-        import pydicom
-
-        path = row["instance_path"]
-        if self.last is None or self.last[0] != path:
-            self.last = (path, pydicom.dcmread(io.BytesIO(self.clean.read(path))))
-        return calibrated(self.last[1], row["frame"], padding=self.padding)
 
 
 def _height(row: dict[str, Any]) -> float:

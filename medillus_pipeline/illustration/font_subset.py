@@ -25,7 +25,8 @@ def required() -> set[str]:
     """Characters that figures of this release need: the vocabulary, the fixed texts, ASCII and Latin-1."""
     texts = [ALWAYS, *wording.every_text()]
     for structure in vocabulary.load():
-        texts += [structure.name_en, structure.name_zh, structure.meaning, *structure.synonyms]
+        texts += [structure.name_en, structure.name_zh, structure.meaning, *structure.synonyms, *structure.tg263]
+        texts += [structure.function_en, structure.function_zh]
     return set("".join(texts))
 
 

@@ -12,6 +12,7 @@ from scipy import ndimage
 
 from medillus_pipeline.annotation import vocabulary
 from medillus_pipeline.phantom import build as builds
+from medillus_pipeline.phantom import lesions
 from medillus_pipeline.phantom.organs import Organs
 from medillus_pipeline.phantom.shapes import Canvas
 from medillus_pipeline.phantom.skeleton import paint_back_muscles, paint_spine
@@ -54,10 +55,11 @@ def torso(
     *,
     shape: tuple[int, int, int] = (40, 256, 256),
     spacing: tuple[float, float, float] = (6.0, 1.6, 1.6),
+    lesion: lesions.Lesion | None = None,
 ) -> Phantom:
     """Draw a patient: shape (slices, rows, columns), spacing in mm; the whole anatomy spans about 240 x 410 x 410 mm.
 
-    The same generator state gives the same voxels.
+    The same generator state gives the same voxels; a lesion changes those in and beside it only.
     """
     z, y, x = (np.arange(n, dtype=np.float32) * np.float32(step) for n, step in zip(shape, spacing, strict=True))
     x, y = x - x.mean(), y - y.mean()
@@ -70,6 +72,8 @@ def torso(
     organs.paint_abdomen()
     terms = vocabulary.load()
     paint_spine(canvas, build, rng, terms.by_key("spine").id, terms.by_key("spinal_cord").id)
+    if lesion is not None:
+        lesions.paint(canvas, lesion)
     hu = _scan(canvas, build, rng)
     return Phantom(hu, canvas.labels, spacing, (float(x[0]), float(y[0]), float(z[0])))
 

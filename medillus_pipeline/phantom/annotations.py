@@ -38,6 +38,8 @@ TG263 = {
     "kidney_right": "Kidney_R",
     "spine": "vertebral_column",
     "spinal_cord": "SpinalCord",
+    "lung_nodule": "lung_nodule",
+    "liver_cyst": "liver_cyst",
 }
 """Names that a planning system gives the structures (AAPM TG-263 where it has one)."""
 

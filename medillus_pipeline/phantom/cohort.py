@@ -4,9 +4,7 @@ Each delivery also holds what real ones hold: an index, a note, a duplicate, a b
 burned in; one patient of the cohort comes in a zip archive. All markers say that the data are synthetic.
 """
 
-import io
 import json
-import zipfile
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass, field
@@ -16,12 +14,15 @@ from typing import Literal
 
 import numpy as np
 
+from medillus_pipeline.annotation.study import labels_csv
 from medillus_pipeline.deidentification.pseudonyms import Pseudonymiser
-from medillus_pipeline.phantom import annotations, dicom
+from medillus_pipeline.phantom import annotations, delivery, dicom, study_labels
 from medillus_pipeline.phantom.anatomy import Phantom, torso
+from medillus_pipeline.phantom.delivery import write
+from medillus_pipeline.phantom.folders import PER_DELIVERY, batch_names, delivery_names
 from medillus_pipeline.phantom.identities import Identity, identity
+from medillus_pipeline.phantom.lesions import Key, Lesion, lesion_of
 
-PER_DELIVERY = 4
 EXTENT = (240.0, 409.6, 409.6)
 """Height, depth and width of the volume in mm, whatever its shape in voxels."""
 FORMATS = ("labelme", "rtstruct", "nifti")
@@ -41,7 +42,8 @@ class Cohort:
 
     `deliveries` and `batches` are folder names under `images/` and `annotations/`; `identifiers` every planted string
     of 5 characters or more; `dates` the DICOM dates; `expected` files of the deliveries (members of archives included)
-    by the outcome that ingest should give them; `masks` slices with labels by batch folder.
+    by the outcome that ingest should give them; `masks` slices with labels by batch folder; `labels` lines of the
+    `labels.csv` that it holds.
     """
 
     patients: int
@@ -52,6 +54,7 @@ class Cohort:
     dates: list[str] = field(repr=False)
     expected: dict[str, int]
     masks: dict[str, int]
+    labels: dict[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -63,6 +66,7 @@ class _Task:
     delivery: str
     first: bool
     zipped: bool
+    lesions: bool
     pseudonymiser: Pseudonymiser = field(repr=False)
     batches: dict[str, str] = field(repr=False)
 
@@ -75,12 +79,19 @@ class _Written:
     volume: dict[str, object] | None
 
 
-def patient(seed: int, index: int, shape: tuple[int, int, int] = (40, 256, 256)) -> tuple[Phantom, Identity]:
-    """The cohort's patient number `index` (from 0): voxels and identity. Independent of how many patients there are."""
-    body, person = np.random.SeedSequence([seed, index]).spawn(2)
+def patient(
+    seed: int, index: int, shape: tuple[int, int, int] = (40, 256, 256), *, lesions: bool = False
+) -> tuple[Phantom, Identity]:
+    """The cohort's patient number `index` (from 0): voxels and identity. Independent of how many patients there are.
+
+    With `lesions` every fourth patient has a nodule in a lung and every fourth a cyst in the liver.
+    """
+    body, person, disease = np.random.SeedSequence([seed, index]).spawn(3)
     slices, rows, columns = shape
     spacing = (EXTENT[0] / slices, EXTENT[1] / rows, EXTENT[2] / columns)
-    phantom = torso(np.random.default_rng(body), shape=shape, spacing=spacing)
+    key = lesion_of(index) if lesions else None
+    lesion = Lesion(key, np.random.default_rng(disease)) if key else None
+    phantom = torso(np.random.default_rng(body), shape=shape, spacing=spacing, lesion=lesion)
     return phantom, identity(np.random.default_rng(person), index, slices)
 
 
@@ -103,19 +114,23 @@ def write_cohort(
     seed: int = 20260101,
     shape: tuple[int, int, int] = (40, 256, 256),
     workers: int = 2,
+    lesions: bool = False,
+    labels: bool = False,
     progress: Callable[[int, int], None] | None = None,
 ) -> Cohort:
     """Write deliveries and annotation batches under `landing` and close each with `_READY`.
 
     `shape` is (slices, rows, columns) of each series; the volume keeps its size in mm. With `workers` above 1 patients
-    are spread over that many spawned processes. `progress` gets patients done and in all. The same arguments write the
-    same bytes. Raises ValueError for fewer than one patient or slices and pixels too few for the anatomy.
+    are spread over that many spawned processes. `lesions` plants some in images and masks (see `patient`); `labels`
+    adds a `labels.csv` of pathology and contrast phase to the batches. `progress` gets patients done and in all. The
+    same arguments write the same bytes. Raises ValueError for fewer than one patient or slices and pixels too few for
+    the anatomy.
     """
     if patients < 1 or min(shape) < 8:
         raise ValueError("a cohort has at least 1 patient, and a series at least 8 slices, rows and columns")
     people = [identity_of(seed, index, shape[0]) for index in range(patients)]
-    deliveries = _delivery_names(people)
-    batches = _batch_names(people)
+    deliveries = delivery_names(people)
+    batches = batch_names(people)
     tasks = [
         _Task(
             landing=landing,
@@ -125,6 +140,7 @@ def write_cohort(
             delivery=deliveries[index // PER_DELIVERY],
             first=index % PER_DELIVERY == 0,
             zipped=index == min(2, patients - 1),
+            lesions=lesions,
             pseudonymiser=pseudonymiser,
             batches=batches,
         )
@@ -136,6 +152,7 @@ def write_cohort(
         if progress:
             progress(done, patients)
     written.sort(key=lambda result: result.index)
+    lines = _write_labels(landing, pseudonymiser, people, batches, lesions=lesions) if labels else {}
     used = _close(landing, deliveries, batches, written)
     planted = {*deliveries, *used, *ANNOTATORS.values()}
     planted |= {word for name in ANNOTATORS.values() for word in name.replace("^", " ").split()}
@@ -155,6 +172,7 @@ def write_cohort(
             "quarantined": 2 * len(deliveries),
         },
         masks=_mask_counts(batches, written),
+        labels=lines,
     )
 
 
@@ -173,13 +191,13 @@ def _run(tasks: list[_Task], workers: int) -> Iterator[_Written]:
 
 
 def _write_patient(task: _Task) -> _Written:
-    phantom, who = patient(task.seed, task.index, task.shape)
+    phantom, who = patient(task.seed, task.index, task.shape, lesions=task.lesions)
     where = placement(task.index)
     folder = task.landing / "images" / task.delivery
     files = dicom.series(phantom, who, where)
-    _write_series(folder, task, who, files)
+    delivery.write_series(folder, task.index, who, files, zipped=task.zipped)
     if task.first:
-        _write_oddities(folder, who, files)
+        delivery.write_oddities(folder, who, files)
     kind = annotated_as(task.index)
     target = task.landing / "annotations" / task.batches[kind]
     labelled = int(phantom.labels.any(axis=(1, 2)).sum())
@@ -188,20 +206,20 @@ def _write_patient(task: _Task) -> _Written:
     if kind == "labelme":
         drawn = annotations.labelme(phantom, who, task.pseudonymiser, stray=task.index == 0)
         for name, data in drawn.items():
-            _write(target / name, data)
+            write(target / name, data)
         if task.index == 0:
             middle = range(task.shape[0] // 2, task.shape[0] // 2 + 3)
             again = annotations.labelme(phantom, who, task.pseudonymiser, slices=middle, hand=1)
             second = len(again)
             for name, data in again.items():
-                _write(task.landing / "annotations" / task.batches["second"] / name, data)
+                write(task.landing / "annotations" / task.batches["second"] / name, data)
     elif kind == "rtstruct":
         data = annotations.structure_set(phantom, who, where, ANNOTATORS["rtstruct"])
-        _write(target / who.folder_name / "RS.dcm", data)
+        write(target / who.folder_name / "RS.dcm", data)
     else:
         data, legend = annotations.nifti(phantom, where)
         name = f"{who.folder_name}_organs.nii.gz"
-        _write(target / name, data)
+        write(target / name, data)
         volume = {"file": name, "labels": legend}
         if task.index % 2:
             volume["series"] = task.pseudonymiser.uid(who.series_uid)
@@ -210,49 +228,27 @@ def _write_patient(task: _Task) -> _Written:
     return _Written(task.index, labelled, second, volume)
 
 
-def _write_series(folder: Path, task: _Task, who: Identity, files: list[bytes]) -> None:
-    """As an archive, without extensions, or deep in nested folders, in turn."""
-    if task.zipped:
-        out = io.BytesIO()
-        with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
-            for number, data in enumerate(files, start=1):
-                entry = zipfile.ZipInfo(f"{who.folder_name}/CT/{number:04d}.dcm", (2024, 1, 1, 0, 0, 0))
-                entry.compress_type = zipfile.ZIP_DEFLATED
-                archive.writestr(entry, data)
-        _write(folder / f"{who.folder_name}.zip", out.getvalue())
-        return
-    for number, data in enumerate(files, start=1):
-        if task.index % 2:
-            name = f"DICOM/ST{who.study_id[2:]}/SE000003/IM{number:06d}"
-        else:
-            name = f"{who.folder_name}/CT.{who.slice_uids[number - 1]}.dcm"
-        _write(folder / name, data)
-
-
-def _write_oddities(folder: Path, who: Identity, files: list[bytes]) -> None:
-    middle = files[len(files) // 2]
-    _write(folder / "DICOMDIR", dicom.media_directory(who))
-    note = f"Export for {who.folder_name.replace('_', ' ')}\nPlease return the disc to {who.physician}.\n"
-    _write(folder / "README.txt", note.encode())
-    _write(folder / "lost+found" / "copy of slice.dcm", middle)
-    _write(folder / "lost+found" / "broken.dcm", files[0][: len(files[0]) * 3 // 5])
-    _write(folder / who.folder_name / "dose_report.dcm", dicom.secondary_capture(who))
-
-
-def _delivery_names(people: list[Identity]) -> list[str]:
-    """Folder names as people type them: every one names the first patient in it."""
-    firsts = people[::PER_DELIVERY]
-    return [f"CT export {number} {who.folder_name} and others" for number, who in enumerate(firsts, start=1)]
-
-
-def _batch_names(people: list[Identity]) -> dict[str, str]:
-    surname = people[0].folder_name.split("_")[0]
-    return {
-        "labelme": f"labelme Halvorsen {surname}",
-        "rtstruct": "planning system Barrington",
-        "nifti": "research volumes Yamanouchi",
-        "second": f"second reading Pellegrino {surname}",
-    }
+def _write_labels(
+    landing: Path,
+    pseudonymiser: Pseudonymiser,
+    people: list[Identity],
+    batches: dict[str, str],
+    *,
+    lesions: bool,
+) -> dict[str, int]:
+    counts: dict[str, int] = {}
+    for kind in FORMATS:
+        patients: list[tuple[Identity, Key | None]] = [
+            (who, lesion_of(index) if lesions else None)
+            for index, who in enumerate(people)
+            if annotated_as(index) == kind
+        ]
+        if patients:
+            drawn_here = kind == "labelme"
+            data = study_labels.by_slice(patients, pseudonymiser) if drawn_here else study_labels.by_series(patients)
+            write(landing / "annotations" / batches[kind] / labels_csv.NAME, data)
+            counts[batches[kind]] = len(patients)
+    return counts
 
 
 def _mask_counts(batches: dict[str, str], written: list[_Written]) -> dict[str, int]:
@@ -275,29 +271,24 @@ def _close(
     volumes = [result for result in written if result.volume is not None]
     if volumes:
         index = [result.volume for result in volumes]
-        _write(landing / "annotations" / batches["nifti"] / "index.json", _json({"volumes": index}))
+        write(landing / "annotations" / batches["nifti"] / "index.json", _json({"volumes": index}))
     for kind in used:
         folder = landing / "annotations" / batches[kind]
         if kind == "labelme":
-            _write(folder / "annotator.txt", ANNOTATORS[kind].encode())
+            write(folder / "annotator.txt", ANNOTATORS[kind].encode())
         else:
-            _write(folder / "batch.json", _json({"annotator": ANNOTATORS[kind], "revision": 1}))
+            write(folder / "batch.json", _json({"annotator": ANNOTATORS[kind], "revision": 1}))
         marker: dict[str, object] = {"synthetic": True}
         if kind != "second":
             marker["label"] = f"phantom-{kind}"
-        _write(folder / "_READY", _json(marker))
-    for number, delivery in enumerate(deliveries):
+        write(folder / "_READY", _json(marker))
+    for number, name in enumerate(deliveries):
         marker = {"synthetic": True}
         if number % 2 == 0:
             marker["label"] = f"phantom-{chr(ord('a') + number % 26)}"
-        _write(landing / "images" / delivery / "_READY", _json(marker))
+        write(landing / "images" / name / "_READY", _json(marker))
     return [batches[kind] for kind in used]
 
 
 def _json(document: object) -> bytes:
     return json.dumps(document, ensure_ascii=False, indent=1).encode()
-
-
-def _write(path: Path, data: bytes) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(data)

@@ -93,13 +93,37 @@ def agrees(key: str, table: str, *columns: str) -> Derivation:
 
 
 def hash_in_path(path: str, digest: str) -> Derivation:
-    """1 where a payload's path carries its hash as its name."""
+    """1 where a payload's path carries its hash as its name; null where there is no path."""
 
     def derive(frame: Frame, related: Related) -> "pd.Series":
-        named = frame[path].astype(str).str.rsplit("/", n=1).str[-1].str.split(".", n=1).str[0]
-        return (named == frame[digest].astype(str)).astype(int)
+        import pandas as pd
+
+        pairs = zip(frame[path], frame[digest], strict=True)
+        named = [
+            float(name.rsplit("/", 1)[-1].split(".", 1)[0] == value) if isinstance(name, str) else math.nan
+            for name, value in pairs
+        ]
+        return pd.Series(named, index=frame.index, dtype="float64")
 
     return derive
+
+
+def shows_something_else(frame: Frame, related: Related) -> "pd.Series":
+    """0 where a further picture is 8-bit grey through the very window of its slice."""
+    own = related["slices"].drop_duplicates("slice_name").set_index("slice_name")["window"]
+    again = (frame["output"] == "grey8") & (frame["window"] == frame["slice_name"].map(own))
+    return (~again).astype(int)
+
+
+def only_lossless_scaled(frame: Frame, related: Related) -> "pd.Series":
+    """0 where a picture that is not lossless has a slope or an intercept."""
+    scaled = frame[["slope", "intercept"]].notna().any(axis="columns")
+    return (~scaled | (frame["output"] == "lossless")).astype(int)
+
+
+def slope_size(frame: Frame, related: Related) -> "pd.Series":
+    """Size of the slope, without its sign."""
+    return frame["slope"].astype(float).abs()
 
 
 def value_range(frame: Frame, related: Related) -> "pd.Series":

@@ -8,6 +8,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from medillus_pipeline.tables import Table
+
 if TYPE_CHECKING:
     import pandas as pd
 
@@ -23,6 +25,8 @@ ANY_UID = r"^[0-9]+(\.[0-9]+)+$"
 PATIENT = r"^p-[0-9a-f]{16}$"
 TOKEN = r"^[0-9a-f]{32}$"
 SHA256 = r"^[0-9a-f]{64}$"
+SLICE_NAME = r"^s-[0-9a-f]{16}-[0-9]{4,}$"
+NAMED = "the name carries the content hash, so a published table never points at something that changes"
 
 
 def payload(suffix: str, folder: str = "[a-z_]+") -> str:
@@ -122,3 +126,11 @@ def holds(column: str, reason: str) -> Expectation:
 def single(column: str, reason: str) -> Expectation:
     """A derived count that must be exactly one in every row."""
     return between(column, 1, 1, reason)
+
+
+def form_of(table: Table) -> list[Expectation]:
+    """What follows from a table's definition: the key is unique, required columns are filled."""
+    return [
+        unique("the key tells every row from every other", *table.key),
+        *complete(*(column.name for column in table.columns if not column.nullable)),
+    ]

@@ -1,24 +1,24 @@
 """What must hold of each table before anyone downstream sees it, one suite a table. Declarative; nothing runs here.
 
-How a table is held to its suite is in `gate.py`. A bound that is a matter of plausibility, not of form, says `mostly`:
-one odd image does not keep a delivery back, a systematic fault (a missing rescale intercept, say) does.
+How a table is held to its suite is in `gate.py`; the suites of pictures and volumes are in `image_suites.py`. A bound
+that is a matter of plausibility, not of form, says `mostly`: one odd image does not keep a delivery back, a systematic
+fault (a missing rescale intercept, say) does.
 """
 
 from medillus_pipeline.quality import derived as d
-from medillus_pipeline.quality import volume_columns as v
 from medillus_pipeline.quality.expectations import (
     ANY_UID,
+    NAMED,
     PATIENT,
     SHA256,
+    SLICE_NAME,
     TOKEN,
     UID,
-    Expectation,
     Suite,
     among,
-    at_least,
     between,
-    complete,
     covers,
+    form_of,
     holds,
     matches,
     payload,
@@ -26,27 +26,17 @@ from medillus_pipeline.quality.expectations import (
     some_rows,
     unique,
 )
-from medillus_pipeline.tables import ILLUSTRATIONS, INSTANCES, MASKS, SLICES, TRAINING_SLICES, VOLUMES, Table
+from medillus_pipeline.quality.image_suites import slice_windows, slices, volumes
+from medillus_pipeline.tables import ILLUSTRATIONS, INSTANCES, MASKS, TRAINING_SLICES
 
 SPLITS = ("train", "judge", "validation", "locked_test")
-SLICE_NAME = r"^s-[0-9a-f]{16}-[0-9]{4,}$"
 ANNOTATOR = r"^a-[0-9a-f]{8}$"
-NAMED = "the name carries the content hash, so a published table never points at something that changes"
-
-
-def _form(table: Table) -> list[Expectation]:
-    """What follows from the table's definition: the key is unique, required columns are filled."""
-    return [
-        unique("the key tells every row from every other", *table.key),
-        *complete(*(column.name for column in table.columns if not column.nullable)),
-    ]
-
 
 instances = Suite(
     "instances",
     [
         some_rows("the delivery holds at least one usable instance; its counts by reason say what became of the files"),
-        *_form(INSTANCES),
+        *form_of(INSTANCES),
         *matches(UID, "UIDs are pseudonyms", "sop_instance_uid", "series_instance_uid", "study_instance_uid"),
         *matches(UID, "UIDs are pseudonyms", "frame_of_reference_uid"),
         *matches(ANY_UID, "a UID of the standard, as in the source", "sop_class_uid", "transfer_syntax_uid"),
@@ -76,127 +66,11 @@ instances = Suite(
     },
 )
 
-slices = Suite(
-    "slices",
-    [
-        some_rows("the delivery holds at least one displayable frame"),
-        *_form(SLICES),
-        unique("a frame is shown once", "sop_instance_uid", "frame"),
-        *matches(SLICE_NAME, "slice names are derived from pseudonyms", "slice_name"),
-        *matches(UID, "UIDs are pseudonyms", "sop_instance_uid", "series_instance_uid", "study_instance_uid"),
-        *matches(UID, "UIDs are pseudonyms", "frame_of_reference_uid"),
-        *matches(PATIENT, "patients are pseudonyms", "patient"),
-        *matches(TOKEN, "the split orders patients by a keyed hash", "split_token"),
-        between("frame", 1, None, "frames count from 1"),
-        between("ordinal", 0, None, "ordinals count from 0"),
-        between("rows", 1, 65535, "a displayable frame has rows"),
-        between("columns", 1, 65535, "a displayable frame has columns"),
-        holds("instance_known", "every slice comes from a published instance of the delivery"),
-        holds("instance_agrees", "size and patient are those of the instance"),
-        between("pixel_spacing_low", 0.001, 50, "pixel spacing in mm is plausible"),
-        between("pixel_spacing_high", 0.001, 50, "pixel spacing in mm is plausible"),
-        between("pixel_spacing_values", 2, 2, "row spacing and column spacing"),
-        between("position_values", 3, 3, "a position has x, y and z"),
-        between("orientation_error", 0, 0.01, "direction cosines are of unit length and at right angles"),
-        between("ct_slice_spacing", 0.05, 50, "CT slices lie a plausible distance apart, in mm", mostly=0.9),
-        holds("window_complete", "a window has a centre and a width"),
-        holds("ct_windowed", "CT is shown through a window"),
-        between("window_width", 0, None, "a window is wider than nothing", strict=True),
-        at_least("maximum", "minimum", "the greatest value is not below the least"),
-        between("mean_beyond_range", 0, 0.001, "the mean lies between least and greatest value"),
-        between("minimum", -1e12, 1e12, "calibrated values are finite"),
-        between("maximum", -1e12, 1e12, "calibrated values are finite"),
-        between("value_range", 0, None, "images are not constant", mostly=0.75, strict=True),
-        between("ct_minimum", -4096, -1, "HU reach below water; if not, the rescale intercept is lost", mostly=0.75),
-        between("ct_maximum", -1024, 32767, "HU stay within the 16 bits of CT", mostly=0.75),
-        *matches(SHA256, "a SHA-256", "sha256"),
-        *matches(payload(".dcm"), "a payload of the clean zone", "instance_path"),
-        *matches(payload(".png"), "a payload of the clean zone", "path"),
-        holds("hash_in_path", NAMED),
-    ],
-    {
-        "instance_known": d.known("sop_instance_uid", "instances"),
-        "instance_agrees": d.agrees("sop_instance_uid", "instances", "rows", "columns", "patient"),
-        "pixel_spacing_low": d.of_list("pixel_spacing", d.least),
-        "pixel_spacing_high": d.of_list("pixel_spacing", d.greatest),
-        "pixel_spacing_values": d.of_list("pixel_spacing", len),
-        "position_values": d.of_list("position", len),
-        "orientation_error": d.of_list("orientation", d.orientation_error),
-        "ct_slice_spacing": d.when("slice_spacing", "modality", "CT"),
-        "window_complete": d.both_or_neither("window_center", "window_width"),
-        "ct_windowed": d.filled_when("modality", "CT", "window_center", "window_width"),
-        "mean_beyond_range": d.mean_beyond_range,
-        "value_range": d.value_range,
-        "ct_minimum": d.when("minimum", "modality", "CT"),
-        "ct_maximum": d.when("maximum", "modality", "CT"),
-        "hash_in_path": d.hash_in_path("path", "sha256"),
-    },
-    related=("instances",),
-)
-
-volumes = Suite(
-    "volumes",
-    [
-        some_rows("every delivery with slices has at least one stack of them, volume or not"),
-        *_form(VOLUMES),
-        *matches(UID, "UIDs are pseudonyms", "series_instance_uid", "study_instance_uid", "frame_of_reference_uid"),
-        *matches(PATIENT, "patients are pseudonyms", "patient"),
-        *matches(TOKEN, "the split orders patients by a keyed hash", "split_token"),
-        *matches(r"^(none|possible|unknown|removed)$", "a word of the fixed vocabulary", "face"),
-        *matches(r"^[a-z_]+$", "a word of the fixed vocabulary", "verdict"),
-        *matches(r"^(HU|calibrated)$", "a word of the fixed vocabulary", "unit"),
-        between("stack", 0, None, "stacks count from 0"),
-        between("slices", 1, None, "a stack has slices"),
-        holds("series_known", "every stack comes from published slices of the delivery"),
-        holds("series_agrees", "patient, study and modality are those of the slices"),
-        between("slices_accounted_for", 0, 0, "every slice of a series lies in one of its stacks"),
-        holds("filled_as_judged", "a volume has a file, a shape and an affine, and nothing else has"),
-        holds("no_face_pictured", "no plane of a volume is shown where a face may be in it"),
-        between("shape_values", 3, 3, "columns, rows, slices"),
-        between("shape_low", 1, 65535, "a volume has extent along every axis"),
-        holds("depth_agrees", "a volume holds all slices of its stack"),
-        between("spacing_low", 0.001, 50, "voxels have a plausible size, in mm"),
-        between("spacing_high", 0.001, 50, "voxels have a plausible size, in mm"),
-        between("step_error", 0, 0.001, "the affine steps by the spacing, in mm"),
-        between("skew", 0, 0.01, "the axes of a volume stand at right angles"),
-        at_least("maximum", "minimum", "the greatest value is not below the least"),
-        between("minimum", -1e12, 1e12, "calibrated values are finite"),
-        between("maximum", -1e12, 1e12, "calibrated values are finite"),
-        between("value_range", 0, None, "volumes are not constant", mostly=0.75, strict=True),
-        between("ct_minimum", -4096, -1, "HU reach below water; if not, the rescale intercept is lost", mostly=0.75),
-        between("ct_maximum", -1024, 32767, "HU stay within the 16 bits of CT", mostly=0.75),
-        *matches(SHA256, "a SHA-256", "sha256"),
-        *matches(payload(r".nii\.gz", "volumes"), "a payload of the clean zone", "path"),
-        *matches(payload(".png", "reformats"), "a payload of the clean zone", "preview"),
-        holds("hash_in_path", NAMED),
-        between("bytes", 100, None, "a NIfTI file has a header"),
-    ],
-    {
-        "series_known": d.known("series_instance_uid", "slices"),
-        "series_agrees": d.agrees("series_instance_uid", "slices", "patient", "study_instance_uid", "modality"),
-        "slices_accounted_for": v.slices_accounted_for,
-        "filled_as_judged": v.filled_as_judged,
-        "no_face_pictured": v.no_face_pictured,
-        "shape_values": d.of_list("shape", len),
-        "shape_low": d.of_list("shape", d.least),
-        "depth_agrees": v.depth_agrees,
-        "spacing_low": d.of_list("spacing", d.least),
-        "spacing_high": d.of_list("spacing", d.greatest),
-        "step_error": v.step_error,
-        "skew": v.skew,
-        "value_range": d.value_range,
-        "ct_minimum": d.when("minimum", "modality", "CT"),
-        "ct_maximum": d.when("maximum", "modality", "CT"),
-        "hash_in_path": v.hash_in_path,
-    },
-    related=("slices",),
-)
-
 masks = Suite(
     "masks",
     [
         some_rows("the batch holds at least one mask; its receipt says what became of every item"),
-        *_form(MASKS),
+        *form_of(MASKS),
         *matches(SLICE_NAME, "slice names are derived from pseudonyms", "slice_name"),
         *matches(UID, "UIDs are pseudonyms", "sop_instance_uid"),
         *matches(PATIENT, "patients are pseudonyms", "patient"),
@@ -239,7 +113,7 @@ training_slices = Suite(
     "training_slices",
     [
         some_rows("there is at least one labelled slice"),
-        *_form(TRAINING_SLICES),
+        *form_of(TRAINING_SLICES),
         between("row_offset", 0, 0, "rows count from 0 without a gap, as the packed arrays do"),
         unique("a slice is packed once for each annotator", "slice_name", "annotator"),
         *matches(SLICE_NAME, "slice names are derived from pseudonyms", "slice_name"),
@@ -281,7 +155,7 @@ illustrations = Suite(
     "illustrations",
     [
         some_rows("there is at least one figure"),
-        *_form(ILLUSTRATIONS),
+        *form_of(ILLUSTRATIONS),
         *matches(r"^f-[0-9a-f]{12}$", "figure names are hashes", "figure"),
         among("source", ("generated", "scan"), "made by the champion, or a labelled real slice"),
         *matches(SLICE_NAME, "slice names are derived from pseudonyms", "slice_name"),
@@ -315,4 +189,6 @@ illustrations = Suite(
     },
 )
 
-SUITES = {suite.name: suite for suite in (instances, slices, volumes, masks, training_slices, illustrations)}
+SUITES = {
+    suite.name: suite for suite in (instances, slices, slice_windows, volumes, masks, training_slices, illustrations)
+}

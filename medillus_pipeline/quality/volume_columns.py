@@ -37,11 +37,6 @@ def slices_accounted_for(frame: Frame, related: Related) -> "pd.Series":
     return stacked - frame["series_instance_uid"].map(frames).fillna(0)
 
 
-def hash_in_path(frame: Frame, related: Related) -> "pd.Series":
-    """1 where the path of a volume's file carries its hash as its name; null without a volume."""
-    return _each(frame, lambda row: float(row["path"].rsplit("/")[-1].split(".")[0] == row["sha256"]), "path")
-
-
 def depth_agrees(frame: Frame, related: Related) -> "pd.Series":
     """1 where the last number of the shape is that of the slices; null without a shape."""
     return _each(frame, lambda row: float(row["shape"][2] == row["slices"]), "shape")

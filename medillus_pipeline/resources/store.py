@@ -18,6 +18,7 @@ from medillus_pipeline.tables import TableStore
 from medillus_pipeline.zones import Zone
 
 if TYPE_CHECKING:
+    from medillus_pipeline.annotation.vocabulary import Vocabulary
     from medillus_pipeline.deidentification.policy import Policy
     from medillus_pipeline.deidentification.reidentification import ReidentificationTables
 
@@ -34,6 +35,7 @@ class StoreResource(dg.ConfigurableResource):
     reidentification_key_file: str = Field(
         default="", description="File with the key of the re-identification tables; empty: none are written."
     )
+    vocabulary_file: str = Field(default="", description="TOML file of a site's own names of structures; empty: none.")
     cache: str = Field(description="Local folder for copies of remote payloads.")
     work: str = Field(description="Local scratch of long steps.")
     profile: str = Field(description="Gates that models are held against: demo, research or clinical-education.")
@@ -49,10 +51,17 @@ class StoreResource(dg.ConfigurableResource):
             split_salt_file=str(settings.split_salt_file),
             deidentification=str(settings.deidentification or ""),
             reidentification_key_file=str(settings.reidentification_key_file or ""),
+            vocabulary_file=str(settings.vocabulary or ""),
             cache=str(settings.cache),
             work=str(settings.work),
             profile=settings.profile,
         )
+
+    def vocabulary(self) -> "Vocabulary":
+        """The vocabulary with the site's own names. Raises ConfigurationError for a file with a mistake."""
+        from medillus_pipeline.annotation import vocabulary
+
+        return vocabulary.load(Path(self.vocabulary_file) if self.vocabulary_file else None)
 
     @property
     def landing(self) -> Zone:

@@ -14,13 +14,15 @@ from pydicom.uid import ExplicitVRLittleEndian
 
 from medillus_pipeline.annotation import vocabulary
 from medillus_pipeline.annotation.batch import Batch, read_batch
-from medillus_pipeline.annotation.rtstruct import SOP_CLASS
+from medillus_pipeline.annotation.formats.rtstruct import SOP_CLASS
+from medillus_pipeline.annotation.publication import Existing
+from medillus_pipeline.annotation.submission import Submission
 from medillus_pipeline.deidentification.pseudonyms import Pseudonymiser
 from medillus_pipeline.dicom.png import decode_png
 from medillus_pipeline.dicom.slice_names import slice_name
 from medillus_pipeline.zones import Zone
 
-PATIENT, SERIES, SPACE = "MRN 0042", "1.2.3.4", "1.2.3.9"
+PATIENT, STUDY, SERIES, SPACE = "MRN 0042", "1.2.3", "1.2.3.4", "1.2.3.9"
 AXIAL = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0)
 
 
@@ -32,6 +34,7 @@ def row(pseudonymiser: Pseudonymiser, instance: str, **changes: Any) -> dict[str
         "sop_instance_uid": uid,
         "frame": 1,
         "series_instance_uid": pseudonymiser.uid(SERIES),
+        "study_instance_uid": pseudonymiser.uid(STUDY),
         "frame_of_reference_uid": pseudonymiser.uid(SPACE),
         "patient": pseudonymiser.patient(PATIENT),
         "modality": "CT",
@@ -162,10 +165,12 @@ class Desk:
         encoded = json.dumps(data).encode() if isinstance(data, dict) else data
         self.landing.write(f"annotations/Ms Holloway/{path}", encoded)
 
-    def read(self, existing: Sequence[dict[str, Any]] = ()) -> Batch:
-        return read_batch(
-            self.landing, "Ms Holloway", self.slices, self.clean, self.pseudonymiser, vocabulary.load(), existing
-        )
+    def submission(self) -> Submission:
+        names = self.pseudonymiser
+        return Submission(self.landing, "annotations/Ms Holloway", self.slices, names, vocabulary.load(), names)
+
+    def read(self, existing: Sequence[dict[str, Any]] = (), layers: Sequence[dict[str, Any]] = ()) -> Batch:
+        return read_batch(self.submission(), self.clean, Existing(existing, layers))
 
     def values(self, mask: dict[str, Any]) -> np.ndarray:
         return decode_png(self.clean.read(mask["path"]))

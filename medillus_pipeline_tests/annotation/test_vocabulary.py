@@ -2,6 +2,7 @@
 
 import csv
 import json
+from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
 
@@ -38,28 +39,153 @@ def test_every_structure_of_totalsegmentator_keeps_its_number_and_key(shared_dat
     assert {int(i): key for i, key in listed.items()} == {s.id: s.key for s in WORDS if s.id <= 117}
 
 
-def test_every_code_stands_in_the_terminology_data_with_its_meaning(shared_data: Path) -> None:
-    cited: dict[str, set[str]] = {}
+@dataclass(frozen=True)
+class Cited:
+    """What the terminology data say of one SNOMED CT code: its meanings, UMLS concepts by meaning, lateralities."""
+
+    meanings: dict[str, set[str]] = field(default_factory=dict)
+    concepts: dict[tuple[str, str], set[str]] = field(default_factory=dict)
+    sides: set[str] = field(default_factory=set)
+
+
+def _terminology(shared_data: Path) -> dict[str, Cited]:
+    cited: dict[str, Cited] = {}
     with (shared_data / "terminology" / "totalsegmentator_snomed_mapping.csv").open(encoding="utf-8") as handle:
         for line in csv.DictReader(handle):
-            for role in ("SegmentedPropertyTypeCodeSequence", "AnatomicRegionSequence"):
-                cited.setdefault(line[f"{role}.CodeValue"], set()).add(line[f"{role}.CodeMeaning"])
-    for file in (shared_data / "terminology").glob("*.json"):
+            for role, side in (
+                ("SegmentedPropertyTypeCodeSequence", "SegmentedPropertyTypeModifierCodeSequence"),
+                ("AnatomicRegionSequence", "AnatomicRegionModifierSequence"),
+            ):
+                found = cited.setdefault(line[f"{role}.CodeValue"], Cited())
+                found.meanings.setdefault("ts", set()).add(line[f"{role}.CodeMeaning"])
+                found.sides.add(line[f"{side}.CodeValue"])
+    for key, name in (("dm", "DICOM-Master"), ("sg", "SlicerGeneralAnatomy")):
+        file = shared_data / "terminology" / f"SegmentationCategoryTypeModifier-{name}.json"
         for category in json.loads(file.read_text())["SegmentationCodes"]["Category"]:
             for kind in category["Type"]:
                 if kind["CodingSchemeDesignator"] == "SCT":
-                    cited.setdefault(kind["CodeValue"], set()).add(kind["CodeMeaning"])
-    misspelt = {"Gluteus minimus muscle": "Gluteus minius muscle"}
+                    found = cited.setdefault(kind["CodeValue"], Cited())
+                    found.meanings.setdefault(key, set()).add(kind["CodeMeaning"])
+                    found.concepts.setdefault((key, kind["CodeMeaning"]), set()).add(kind.get("UMLSConceptUID", ""))
+                    found.sides.update(modifier["CodeValue"] for modifier in kind.get("Modifier", []))
+    return cited
+
+
+MISSPELT = {"Gluteus minimus muscle": "Gluteus minius muscle"}
+"""Meanings that we spell right, as the source has them."""
+
+
+PAIRED = {"tibia", "ulna", "radius"}
+"""Paired structures whose code the data give without saying that it takes a side."""
+
+
+def test_every_code_and_concept_stands_in_the_source_that_the_row_names(shared_data: Path) -> None:
+    cited = _terminology(shared_data)
     for structure in WORDS:
+        source = dict(part.split(":") for part in structure.source.split(";") if part)
+        wanted = {
+            "code": structure.code,
+            "region": structure.region,
+            "cui": structure.cui,
+            "tg263": "".join(structure.tg263),
+        }
+        assert set(source) == {what for what, value in wanted.items() if value}, structure.key
         assert bool(structure.code) == bool(structure.meaning), structure.key
+        assert bool(structure.region) == bool(structure.region_meaning), structure.key
+        meaning = MISSPELT.get(structure.meaning, structure.meaning)
         if structure.code:
-            assert misspelt.get(structure.meaning, structure.meaning) in cited[structure.code], structure.key
+            assert meaning in cited[structure.code].meanings[source["code"]], structure.key
+        if structure.region:
+            assert structure.region_meaning in cited[structure.region].meanings[source["region"]], structure.key
+        if structure.cui:
+            assert cited[structure.code].concepts[source["cui"], meaning] == {structure.cui}, structure.key
 
 
-def test_totalsegmentator_structures_carry_the_code_that_its_own_mapping_gives(shared_data: Path) -> None:
+def test_every_laterality_beside_a_code_is_one_that_the_terminology_data_allow(shared_data: Path) -> None:
+    cited = _terminology(shared_data)
+    for structure in WORDS:
+        side = WORDS.laterality_code(structure)
+        if structure.code and side and structure.laterality != "both":
+            allowed = cited[structure.region or structure.code].sides - {""}
+            assert side in allowed or (not allowed and structure.key.rpartition("_")[0] in PAIRED), structure.key
+
+
+def test_totalsegmentator_structures_carry_the_codes_that_its_own_mapping_gives(shared_data: Path) -> None:
     with (shared_data / "terminology" / "totalsegmentator_snomed_mapping.csv").open(encoding="utf-8") as handle:
-        codes = {r["Structure"]: r["SegmentedPropertyTypeCodeSequence.CodeValue"] for r in csv.DictReader(handle)}
-    assert {s.key: s.code for s in WORDS if s.id <= 117} == {s.key: codes[s.key] for s in WORDS if s.id <= 117}
+        rows = {r["Structure"]: r for r in csv.DictReader(handle)}
+    for structure in WORDS:
+        row = rows.get(structure.key)
+        assert row is not None or structure.id > 117, structure.key
+        if row is None or not structure.code:
+            continue
+        assert structure.code == row["SegmentedPropertyTypeCodeSequence.CodeValue"]
+        assert structure.region == row["AnatomicRegionSequence.CodeValue"]
+        side = (
+            row["SegmentedPropertyTypeModifierCodeSequence.CodeValue"]
+            or row["AnatomicRegionModifierSequence.CodeValue"]
+        )
+        assert structure.laterality == "both" or WORDS.laterality_code(structure) == side, structure.key
+
+
+@pytest.mark.parametrize("kind", ["organ", "bone", "vessel", "muscle"])
+def test_every_structure_that_does_something_says_what_in_one_line(kind: str) -> None:
+    for structure in WORDS:
+        if structure.kind == kind:
+            assert structure.function_en.endswith(".") and len(structure.function_en) <= 75, structure.key
+            assert structure.function_zh.endswith("。") and len(structure.function_zh) <= 26, structure.key
+            assert structure.function_en.count(".") == 1 and structure.function_zh.count("。") == 1, structure.key
+
+
+@pytest.mark.parametrize(
+    ("concept", "key"),
+    [
+        (("SCT", "10200004"), "liver"),
+        (("SRT", "T-62000"), "liver"),
+        (("SNM3", "T-62000"), "liver"),
+        (("SCT", "64033007", "7771000"), "kidney_left"),
+        (("SRT", "T-71000", "24028007"), "kidney_right"),
+        (("SCT", "64033007", "51440002"), "kidneys"),
+        (("SCT", "82471001"), "heart_atrium_left"),
+        (("SCT", "82471001", "7771000"), "heart_atrium_left"),
+        (("SCT", "108369006"), "tumor"),
+        (("SCT", "108369006", "", "10200004"), "liver_tumor"),
+        (("SCT", "108369006", "", "53620006"), "tumor"),
+        (("SCT", "27925004", "", "39607008"), "lung_nodule"),
+        (("SCT", "367643001", "7771000", "64033007"), "kidney_cyst_left"),
+        (("SCT", "113197003"), "ribs"),
+    ],
+)
+def test_a_coded_concept_finds_its_structure(concept: tuple[str, ...], key: str) -> None:
+    found = WORDS.by_code(*concept)
+    assert found is not None and found.key == key
+
+
+@pytest.mark.parametrize(
+    "concept",
+    [
+        ("SCT", ""),
+        ("", "10200004"),
+        ("FMA", "10200004"),
+        ("SRT", "T-99999999"),
+        ("SCT", "64033007"),
+        ("SCT", "5366008"),
+        ("SCT", "10200004", "7771000"),
+        ("SCT", "82471001", "24028007"),
+        ("SCT", "64033007", "12345"),
+        ("SCT", "41699000"),
+        ("SCT", "367643001", "7771000"),
+    ],
+)
+def test_a_concept_that_is_unknown_or_fits_several_is_not_guessed(concept: tuple[str, ...]) -> None:
+    assert WORDS.by_code(*concept) is None
+
+
+def test_a_structure_is_found_again_by_the_codes_that_it_gives() -> None:
+    shared = {"hippocampus_anterior", "hippocampus_posterior"}
+    for structure in WORDS:
+        if structure.code:
+            found = WORDS.by_code("SCT", structure.code, WORDS.laterality_code(structure), structure.region)
+            assert found is (None if structure.key in shared else structure), structure.key
 
 
 @pytest.mark.parametrize(
@@ -108,8 +234,8 @@ def test_suggestions_are_keys_of_our_own() -> None:
 def test_left_and_right_come_in_pairs_that_differ_in_side_only() -> None:
     swap = str.maketrans({"左": "右", "右": "左"})
     for structure in WORDS:
-        if structure.laterality == "left" and "left" in structure.key and structure.key != "atrial_appendage_left":
-            if structure.key.startswith("heart_") or structure.key.startswith("lung_"):
+        if structure.laterality == "left" and "left" in structure.key:
+            if structure.key.startswith(("heart_", "lung_", "atrial_appendage_", "left_anterior_descending_")):
                 continue
             other = WORDS.by_key(structure.key.replace("left", "right"))
             assert other.laterality == "right" and other.kind == structure.kind
@@ -161,7 +287,7 @@ def test_the_palette_holds_each_colour_at_its_id() -> None:
 
 
 def test_a_name_that_two_structures_claim_is_refused(tmp_path: Path) -> None:
-    text = vocabulary.TABLE.read_text(encoding="utf-8").replace(",脾脏\n", ",脾脏;Liver\n")
+    text = vocabulary.TABLE.read_text(encoding="utf-8").replace(",脾脏,", ",脾脏;Liver,")
     copy = tmp_path / "vocabulary.csv"
     copy.write_text(text, encoding="utf-8")
     with pytest.raises(ConfigurationError, match=r"both spleen and liver|both liver and spleen"):

@@ -2,7 +2,6 @@
 
     python -m medillus_pipeline_tests.benchmarks.slices_speed [--files 105] [--rounds 5] [--preset soft-tissue]
     python -m medillus_pipeline_tests.benchmarks.slices_speed --decoders [--peers FOLDER]
-    python -m medillus_pipeline_tests.benchmarks.slices_speed --scaling 1000 5000
 
 Native 512 x 512 CT, real slices where the shared data lie beside the checkout, made ones for the rest (noise, which no
 writer can make small). The naive recipe is pydicom's `pixel_array`, a clip in floating point, and Pillow's default PNG.
@@ -11,8 +10,7 @@ and once with writing them. Every turn runs in a process of its own, turns alter
 of a process are not counted.
 
 `--decoders` compares our decoding of JPEG-LS and JPEG 2000 with other packages of PyPI, from a folder that
-`pip install --target` put them in. `--scaling` renders made deliveries of growing size, each in its own process, and
-says the CPU time per slice and the greatest memory.
+`pip install --target` put them in. How time and memory grow with a delivery is not measured here (`slices_scale.py`).
 """
 
 import argparse
@@ -44,10 +42,8 @@ from medillus_pipeline.dicom.slices import render_delivery
 from medillus_pipeline.dicom.windows import PRESETS
 from medillus_pipeline.zones import Zone
 from medillus_pipeline_tests.benchmarks.ct_corpus import write_corpus
-from medillus_pipeline_tests.dicom.image_files import encoded, image
 
 WARM_UP = 5
-SIDE = 256
 GOALS = {"naive": 5.0, "size": 1.05, "floor": 1.5}
 
 
@@ -233,52 +229,6 @@ def _cpu(act: Callable[[Any], Any], given: list[Any]) -> float:
     return (time.process_time() - began) / len(given)
 
 
-def scale(folder: Path, count: int) -> tuple[float, float, float]:
-    """Microseconds of CPU per slice, seconds, and greatest memory in MB, of a made delivery of `count` slices."""
-    rows = [row_of(folder / "0.dcm", 0) | {"sop_instance_uid": f"2.25.{n}", "path": f"{n}.dcm"} for n in range(count)]
-    for number, row in enumerate(rows):
-        row["series_instance_uid"] = f"2.25.7.{number // 250}"
-    began, wall = cpu_seconds(), time.perf_counter()
-    made = render_delivery(rows, Zone(folder.as_uri()), window="soft-tissue", remembering=False)
-    spent, wall = cpu_seconds() - began, time.perf_counter() - wall
-    if len(made.slices) != count:
-        raise ValueError(f"not all slices were rendered: {made.skipped}")
-    return 1e6 * spent / count, wall, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-
-
-def scaling(place: Path, counts: list[int]) -> None:
-    """Made deliveries of growing size; prints time per slice and memory."""
-    for count in counts:
-        folder = place / str(count)
-        folder.mkdir()
-        _made_delivery(folder, count)
-        each, wall, memory = in_own_process(scale, folder, count)
-        print(f"{count:>7} slices: {each:>7.0f} microseconds of CPU each, {wall:>6.1f} s, at most {memory:.0f} MB")
-        shutil.rmtree(folder)
-    print(f"load of the machine: {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores")
-
-
-def _made_delivery(folder: Path, count: int) -> None:
-    """Slices of 256 x 256, each another picture of soft tissue in air."""
-    rng = np.random.default_rng(1)
-    noise = rng.normal(0, 15, (2 * SIDE, 2 * SIDE))
-    down, across = np.mgrid[-1 : 1 : SIDE * 1j, -1 : 1 : SIDE * 1j]
-    geometry = {"ImageOrientationPatient": [1, 0, 0, 0, 1, 0], "PixelSpacing": [1.5, 1.5]}
-    for number in range(count):
-        top, left = rng.integers(0, SIDE, 2)
-        inside = (down / 0.7) ** 2 + (across / 0.85) ** 2 < 1
-        pixels = np.where(inside, 1064, 24) + noise[top : top + SIDE, left : left + SIDE]
-        made = image(
-            pixels.clip(0, 4095).astype(np.uint16),
-            RescaleSlope=1,
-            RescaleIntercept=-1024,
-            RescaleType="HU",
-            ImagePositionPatient=[0, 0, 1.5 * (number % 250)],
-            **geometry,
-        )
-        (folder / f"{number}.dcm").write_bytes(encoded(made))
-
-
 def main() -> None:
     """Write the files, run what is asked for, print."""
     parser = argparse.ArgumentParser(description="CPU seconds per slice from DICOM files to PNG files")
@@ -288,13 +238,9 @@ def main() -> None:
     parser.add_argument("--folder", type=Path, help="where files are kept meanwhile; the temporary folder by default")
     parser.add_argument("--decoders", action="store_true", help="compare decoders of JPEG-LS and JPEG 2000")
     parser.add_argument("--peers", type=Path, help="folder that pip install --target put other packages in")
-    parser.add_argument("--scaling", type=int, nargs="+", help="numbers of slices of made deliveries")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory(dir=arguments.folder) as name:
         place = Path(name)
-        if arguments.scaling:
-            scaling(place, arguments.scaling)
-            return
         files = write_corpus(place / "corpus", arguments.files)
         if arguments.decoders:
             decoders(files[:10], arguments.peers, arguments.rounds)

@@ -7,7 +7,16 @@ import pandas as pd
 
 from medillus_pipeline.deidentification.pseudonyms import Pseudonymiser
 from medillus_pipeline.dicom.slice_names import slice_name
-from medillus_pipeline.tables import ILLUSTRATIONS, INSTANCES, MASKS, SLICES, TRAINING_SLICES, VOLUMES, Table
+from medillus_pipeline.tables import (
+    ILLUSTRATIONS,
+    INSTANCES,
+    MASKS,
+    SLICE_WINDOWS,
+    SLICES,
+    TRAINING_SLICES,
+    VOLUMES,
+    Table,
+)
 
 PSEUDONYMISER = Pseudonymiser(key=bytes(32), split_salt=bytes(32))
 PATIENTS = ("one", "two", "three", "four")
@@ -89,6 +98,24 @@ def slices() -> list[dict[str, Any]]:
     ]
 
 
+def slice_windows() -> list[dict[str, Any]]:
+    return [
+        {
+            "slice_name": slice_name(uid, 1),
+            "window": "lossless" if number else "lung",
+            "output": "lossless" if number else "grey8",
+            "window_center": 31743.5 if number else -600.0,
+            "window_width": 65535.0 if number else 1500.0,
+            "slope": 1.0 if number else None,
+            "intercept": -1024.0 if number else None,
+            "transform": "rescale 1.0 -1024.0; " + ("lossless 1.0 -1024.0" if number else "LINEAR -600.0 1500.0"),
+            "path": path("slices", digest("further", uid), ".png"),
+            "sha256": digest("further", uid),
+        }
+        for _, number, uid in _each()
+    ]
+
+
 def volumes() -> list[dict[str, Any]]:
     return [
         {
@@ -130,6 +157,8 @@ def masks() -> list[dict[str, Any]]:
             "labels": [1, 5],
             "areas": [900, 30],
             "overlap_pixels": 3,
+            "overlap_policy": "the smaller structure wins",
+            "vocabulary": "v1",
             "path": path("masks", digest("mask", uid), ".png"),
             "sha256": digest("mask", uid),
         }
@@ -184,6 +213,7 @@ def illustrations() -> list[dict[str, Any]]:
 _TABLES: dict[str, tuple[Table, Any]] = {
     "instances": (INSTANCES, instances),
     "slices": (SLICES, slices),
+    "slice_windows": (SLICE_WINDOWS, slice_windows),
     "volumes": (VOLUMES, volumes),
     "masks": (MASKS, masks),
     "training_slices": (TRAINING_SLICES, training_slices),

@@ -50,6 +50,10 @@ OUT_OF_BOUNDS: dict[str, Change] = {
     "window_complete": {"window_center": None},
     "ct_windowed": {"window_width": None},
     "window_width": {"window_width": 0.0},
+    "shows_something_else": {"window": "soft-tissue"},
+    "recoverable": {"output": "lossless"},
+    "only_lossless_scaled": {"slope": 1.0},
+    "slope_size": {"slope": 0.0},
     "mean_beyond_range": {"mean": 901.0},
     "minimum": {"minimum": -np.inf},
     "maximum": {"maximum": np.inf},
@@ -245,7 +249,7 @@ def test_a_delivery_of_nothing_but_stacks_that_are_no_volumes_passes() -> None:
         assert audit("volumes", frame, related=clean.related()).broken == []
 
 
-@pytest.mark.parametrize("name", ["slices", "volumes", "masks"])
+@pytest.mark.parametrize("name", ["slices", "slice_windows", "volumes", "masks"])
 def test_a_comparison_that_was_not_provided_for_is_an_error_and_no_pass(name: str) -> None:
     with pytest.raises(ValueError, match=rf"suite {name} compares with .* pass related="):
         audit(name, clean.frame(name))

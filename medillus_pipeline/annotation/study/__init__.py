@@ -1,0 +1,1 @@
+"""Labels of whole studies and series: pathology, stage, contrast phase."""
