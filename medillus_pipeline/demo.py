@@ -14,7 +14,7 @@ from medillus_pipeline.errors import ConfigurationError, InputError
 from medillus_pipeline.phantom.keys import DEMO_KEY, DEMO_SALT
 from medillus_pipeline.run_all import Flow, Say, run_all
 from medillus_pipeline.settings import Settings, write_secret
-from medillus_pipeline.tables import INSTANCES, LEDGER, MASK_ITEMS, MASKS, SLICES, TableStore
+from medillus_pipeline.tables import INSTANCES, LEDGER, MASK_ITEMS, MASKS, SLICES, STUDY_LABELS, TableStore
 from medillus_pipeline.zones import Zone
 
 
@@ -67,6 +67,7 @@ def land_phantoms(settings: Settings, patients: int, say: Say) -> None:
         Path(settings.landing.full("")),
         pseudonymiser,
         patients=patients,
+        labels=True,
         workers=settings.workers,
         progress=lambda ready, total: say(f"patients written: {ready} of {total}") if ready % 4 == 0 else None,
     )
@@ -98,6 +99,8 @@ def summarise(settings: Settings, flow: Flow, console: Console, *, seconds: floa
         patients = len(set(read["patient"].to_pylist()))
         places = f"{_counted(patients, 'patient')}, {_counted(len(tables.keys(table)), 'partition')}"
         summary.add_row(table.name, f"{read.num_rows} of {places}")
+    labels = tables.read_all(STUDY_LABELS)
+    summary.add_row("study labels", _listed(Counter(labels["kind"].to_pylist())) or "none")
     items = Counter(row["reason"] or row["outcome"] for row in tables.read_all(MASK_ITEMS).to_pylist())
     summary.add_row("annotated structures", _listed(items))
     gates = Counter((name, passed) for run in flow.runs for name, passed in run.checks.items())

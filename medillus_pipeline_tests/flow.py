@@ -47,7 +47,7 @@ def settings_at(home: Path, **further: str) -> Settings:
 
 def land_cohort(settings: Settings, folder: Path, patients: int = 8) -> Cohort:
     """Write a small cohort to `folder` and put every file of it into the landing zone, markers last."""
-    cohort = write_cohort(folder, settings.pseudonymiser(), patients=patients, shape=SHAPE, workers=1)
+    cohort = write_cohort(folder, settings.pseudonymiser(), patients=patients, shape=SHAPE, labels=True, workers=1)
     files = sorted((path for path in folder.rglob("*") if path.is_file()), key=lambda path: path.name == "_READY")
     for path in files:
         settings.landing.write(path.relative_to(folder).as_posix(), path.read_bytes())

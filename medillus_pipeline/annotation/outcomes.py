@@ -50,6 +50,7 @@ class Reason(StrEnum):
     SIDES_SWAPPED = "sides_swapped"
     OUTSIDE_BODY = "outside_body"
     WRONG_TISSUE = "wrong_tissue"
+    PROPOSAL_UNCONFIRMED = "proposal_unconfirmed"
     EMPTY = "empty"
     NO_LABEL_COLUMNS = "no_label_columns"
     BROKEN_LINE = "broken_line"
@@ -89,6 +90,7 @@ MEANINGS: dict[Reason, str] = {
     Reason.SIDES_SWAPPED: "left and right are exchanged; exchange the names, unless the patient is mirrored",
     Reason.OUTSIDE_BODY: "it lies outside the body; draw it on the slice that it belongs to",
     Reason.WRONG_TISSUE: "the values inside are not those of its tissue; check its name, its slice and its place",
+    Reason.PROPOSAL_UNCONFIRMED: "a model drew it and nobody confirmed it; correct it, then take the mark off",
     Reason.EMPTY: "nothing is drawn",
     Reason.NO_LABEL_COLUMNS: "labels.csv needs a header with a study, series or slice and a kind of label; add it",
     Reason.BROKEN_LINE: "the line has more cells than the header, or names no study, series or slice; correct it",

@@ -37,6 +37,8 @@ from medillus_pipeline.tables import (
 from medillus_pipeline.zones import Zone
 
 if TYPE_CHECKING:
+    import pyarrow as pa
+
     from medillus_pipeline.annotation.batch import Batch
     from medillus_pipeline.annotation.vocabulary import Vocabulary
 
@@ -74,6 +76,14 @@ class MasksConfig(dg.Config):
             "masks_gate",
             asset="masks",
             description="Great Expectations suite `masks`: keys, sizes, labels in the vocabulary. Blocks publication.",
+            blocking=True,
+            partitions_def=annotation_batches,
+        ),
+        dg.AssetCheckSpec(
+            "mask_tables_gate",
+            asset="masks",
+            description="Great Expectations suites of the tables beside the masks that have rows: layers, findings, "
+            "agreement, labels of studies. Blocks publication.",
             blocking=True,
             partitions_def=annotation_batches,
         ),
@@ -142,7 +152,7 @@ def masks(
         metadata={"items": counts_table(batch.counts, advice=advice), **_unknown_labels(batch.unknown_labels)},
     )
     yield _plausible(batch)
-    nothing_yet = _why_no_mask(batch.items) if not batch.masks else ""
+    nothing_yet = _why_no_mask(batch) if not batch.masks else ""
     if nothing_yet:
         context.log.warning(nothing_yet)
         yield dg.AssetCheckResult(
@@ -159,13 +169,16 @@ def masks(
     with failing_clearly(restricted=True):
         others = on_the_same_series(batch.masks, _rows_of(store.tables, MASKS, former), known_slices)
         agreement = agreement_of_batch(batch.masks, others, known_slices, store.clean.read, words)
-        for beside, rows in (
-            (MASK_LAYERS, batch.layers),
-            (MASK_FINDINGS, batch.findings),
-            (MASK_AGREEMENT, agreement),
-            (STUDY_LABELS, batch.labels),
-        ):
-            store.tables.publish(beside, key, beside.to_arrow(rows))
+        beside = {
+            MASK_LAYERS: MASK_LAYERS.to_arrow(batch.layers),
+            MASK_FINDINGS: MASK_FINDINGS.to_arrow(batch.findings),
+            MASK_AGREEMENT: MASK_AGREEMENT.to_arrow(agreement),
+            STUDY_LABELS: STUDY_LABELS.to_arrow(batch.labels),
+        }
+    yield from _gate_beside(beside, published_slices)
+    with failing_clearly(restricted=True):
+        for of, rows in beside.items():
+            store.tables.publish(of, key, rows)
         version = store.tables.publish(MASKS, key, table)
         shown = _shown(key, batch, known_slices, agreement, others, store.clean, words)
     yield dg.MaterializeResult(
@@ -183,6 +196,29 @@ def masks(
             **shown,
         },
     )
+
+
+def _gate_beside(tables: "Mapping[Table, pa.Table]", published_slices: "pa.Table") -> Iterator[dg.AssetCheckResult]:
+    """Audit the tables beside the masks, before any of them is published: those with rows, for most batches lack some.
+
+    Raises `dg.Failure` without retries when one of them does not hold.
+    """
+    from medillus_pipeline.quality.gate import audit, check_result, together
+
+    related = {"slices": published_slices.to_pandas(use_threads=False)}
+    filled = {of.name: rows.to_pandas(use_threads=False) for of, rows in tables.items() if rows.num_rows}
+    if not filled:
+        said = "no layers, findings, comparisons or labels of studies"
+        yield dg.AssetCheckResult(passed=True, check_name="mask_tables_gate", description=said)
+        return
+    outcome = together("mask_tables", (audit(name, frame, related=related) for name, frame in filled.items()))
+    yield check_result(outcome, check_name="mask_tables_gate")
+    if not outcome.passed:
+        raise dg.Failure(
+            f"the gate mask_tables_gate does not hold ({', '.join(outcome.broken)}); nothing was published and the "
+            "previous version stays in force. This is a fault of the pipeline, not of the batch: report it.",
+            allow_retries=False,
+        )
 
 
 def _plausible(batch: "Batch") -> dg.AssetCheckResult:
@@ -230,14 +266,14 @@ def _rows_of(tables: TableStore, table: Table, keys: list[str]) -> Iterator[dict
         yield from tables.read(table, key).to_pylist()
 
 
-def _why_no_mask(items: list[dict[str, Any]]) -> str:
+def _why_no_mask(batch: "Batch") -> str:
     """Why a batch without a mask is in order; empty where it is not."""
-    outcomes = {item["outcome"] for item in items}
+    outcomes = {item["outcome"] for item in batch.items}
     if "pending" in outcomes:
         return "no mask yet: items wait for their slices; the batch is tried again when a delivery is published"
-    if "kept" in outcomes and outcomes <= {"kept"}:
+    if "kept" in outcomes:
         return "no new mask: what was handed in is in force already, or is kept as layers only"
-    return ""
+    return "no mask: the batch holds labels of studies" if batch.labels else ""
 
 
 def _unknown_labels(found: list[dict[str, Any]]) -> dict[str, dg.MarkdownMetadataValue]:

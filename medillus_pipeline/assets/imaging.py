@@ -99,15 +99,15 @@ def slices(
     with failing_clearly():
         instances = require(store.tables, INSTANCES, key)
         rendered = render_delivery(
-            instances.to_pylist(),
+            instances,
             store.clean,
             workers=compute.workers,
             window=config.window,
             outputs=config.outputs,
             progress=progress_to(context, "instances rendered"),
         )
-        table = SLICES.to_arrow(rendered.slices)
-        further = SLICE_WINDOWS.to_arrow(rendered.further)
+        table = rendered.slices.to_arrow()
+        further = rendered.further.to_arrow()
     skipped = {str(reason): count for reason, count in rendered.skipped.items()}
     yield from gate(
         "slices",

@@ -93,6 +93,8 @@ def counts_table(
     counts: Mapping[str, int], *, heading: str = "outcome", advice: Mapping[str, str] | None = None
 ) -> dg.MarkdownMetadataValue:
     """Counts by reason as a small Markdown table; with `advice` (by reason) a column more, on what to do."""
+    if not counts:
+        return dg.MetadataValue.md("none")
     lines = [f"| {heading} | count |", "| --- | ---: |", *(f"| {k} | {v} |" for k, v in sorted(counts.items()))]
     if advice:
         further = [" what to do |", " --- |", *(f" {advice.get(key, '')} |" for key in sorted(counts))]

@@ -5,7 +5,7 @@ frames of a modality are shown through is shaded. What is not here: the slices t
 """
 
 import io
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
@@ -58,19 +58,22 @@ def intensity_histograms(
     """Histograms of the grey `slices` (rows of SLICES) by modality, padding left out, from at most `sampled` frames of
     each, evenly spread in reading order. A frame that cannot be read now is left out.
     """
-    grey = [row for row in slices if row["window"] != "colour"]
-    counts = Counter(row["modality"] for row in grey)
+    grey: dict[str, list[tuple[str, str, int, int]]] = defaultdict(list)
+    windows: dict[str, Counter[tuple[str, float, float]]] = defaultdict(Counter)
+    for number, row in enumerate(slices):
+        if row["window"] != "colour":
+            grey[row["modality"]].append((row["patient"], row["series_instance_uid"], row["ordinal"], number))
+        if row["window_center"] is not None:
+            windows[row["modality"]][row["window"], row["window_center"], row["window_width"]] += 1
     found = []
-    for modality, _ in sorted(counts.items(), key=lambda item: (-item[1], item[0]))[:MODALITIES]:
-        rows = sorted(
-            (row for row in grey if row["modality"] == modality),
-            key=lambda row: (row["patient"], row["series_instance_uid"], row["ordinal"]),
-        )
-        step = max(1.0, len(rows) / sampled)
-        chosen = [rows[int((number + 0.5) * step)] for number in range(min(sampled, len(rows)))]
-        parts, hounsfield = _values(chosen, clean)
+    for modality, places in sorted(grey.items(), key=lambda item: (-len(item[1]), item[0]))[:MODALITIES]:
+        places.sort()
+        step = max(1.0, len(places) / sampled)
+        middle = [int((number + 0.5) * step) for number in range(min(sampled, len(places)))]
+        parts, hounsfield = _values([slices[places[place][-1]] for place in middle], clean)
         if parts:
-            found.append(_histogram(modality, parts, modality == "CT" and hounsfield, rows))
+            hounsfield &= modality == "CT"
+            found.append(_histogram(modality, parts, hounsfield, len(places), windows[modality]))
     return found
 
 
@@ -115,7 +118,11 @@ def _values(chosen: Sequence[Mapping[str, Any]], clean: Zone) -> tuple[list[tupl
 
 
 def _histogram(
-    modality: str, parts: list[tuple[np.ndarray, np.ndarray]], hounsfield: bool, rows: Sequence[Mapping[str, Any]]
+    modality: str,
+    parts: list[tuple[np.ndarray, np.ndarray]],
+    hounsfield: bool,
+    slices: int,
+    windows: Counter[tuple[str, float, float]],
 ) -> Histogram:
     low, high = min(float(v.min()) for v, _ in parts), max(float(v.max()) for v, _ in parts)
     if hounsfield:
@@ -125,12 +132,9 @@ def _histogram(
     sums = np.zeros(BINS)
     for values, counts in parts:
         sums += np.histogram(np.clip(values, low, high), bins=BINS, range=(low, high), weights=counts)[0]
-    windows = Counter(
-        (row["window"], row["window_center"], row["window_width"]) for row in rows if row["window_center"] is not None
-    )
     common = min(windows.items(), key=lambda item: (-item[1], item[0]))[0] if windows else None
     unit = "HU" if hounsfield else "rescaled value"
-    return Histogram(modality, unit, low, high, sums / sums.sum(), len(parts), len(rows), common)
+    return Histogram(modality, unit, low, high, sums / sums.sum(), len(parts), slices, common)
 
 
 def _panel(draw: "ImageDraw.ImageDraw", histogram: Histogram, top: int) -> None:

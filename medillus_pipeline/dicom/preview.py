@@ -4,6 +4,7 @@ Captions hold ordinals, windows and sizes; nothing that identifies. What is not 
 """
 
 import io
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -24,13 +25,13 @@ def contact_sheet(slices: Sequence[Mapping[str, Any]], clean: Zone, maximum: int
     """
     from PIL import Image, ImageDraw, ImageFont
 
-    ordered = sorted(slices, key=lambda row: (row["patient"], row["series_instance_uid"], row["ordinal"]))
-    series = {uid: n for n, uid in enumerate(dict.fromkeys(row["series_instance_uid"] for row in ordered), start=1)}
-    lengths = dict.fromkeys(series, 0)
-    for row in ordered:
-        lengths[row["series_instance_uid"]] += 1
+    places = [(row["patient"], row["series_instance_uid"], row["ordinal"]) for row in slices]
+    ordered = sorted(range(len(places)), key=places.__getitem__)
+    lengths = Counter(places[number][1] for number in ordered)
+    series = {uid: n for n, uid in enumerate(lengths, start=1)}
     middle = (np.arange(maximum) + 0.5) * len(ordered) / maximum
-    chosen = ordered if len(ordered) <= maximum else [ordered[int(i)] for i in middle]
+    some = ordered if len(ordered) <= maximum else [ordered[int(i)] for i in middle]
+    chosen = [slices[number] for number in some]
     across = max(1, min(len(chosen), int(np.ceil(np.sqrt(len(chosen) * 1.5)))))
     down = max(1, -(-len(chosen) // across))
     sheet = Image.new("RGB", (across * (TILE + GAP) + GAP, down * (TILE + CAPTION + GAP) + GAP), (BACKGROUND,) * 3)

@@ -6,7 +6,7 @@ The rows are kept in the clean zone under a name made of all that they follow fr
 import hashlib
 import json
 import zlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import cache
 from importlib import metadata
 from pathlib import Path
@@ -14,12 +14,17 @@ from typing import Any
 
 from medillus_pipeline.zones import Zone
 
+Row = dict[str, Any]
+
 FOLDER = "renderings"
 PACKAGES = (
     *("numpy", "pydicom", "isal", "pillow", "imagecodecs", "pyjpegls", "python-gdcm"),
     *("pylibjpeg", "pylibjpeg-libjpeg", "pylibjpeg-openjpeg", "pylibjpeg-rle"),
 )
 """Packages whose version, or absence, decides what a file looks like."""
+_END = b"whole"
+"""The last line: without it, something is missing."""
+_PIECE = 16 << 10
 
 
 def fingerprint(instances: Iterable[Mapping[str, Any]], choices: object) -> str:
@@ -49,40 +54,44 @@ def program() -> str:
     return f"{digest.hexdigest()} {', '.join(found)}"
 
 
-def recall(zone: Zone, name: str, pictures: Sequence[str]) -> dict[str, Any] | None:
-    """What `remember` kept under a fingerprint; None when there is nothing, or when one of the pictures that its lists
-    (the keys `pictures`) name is gone.
+def recall(zone: Zone, name: str, take: Callable[[str, int, Row], object]) -> dict[str, Any] | None:
+    """What `remember` kept as said under a fingerprint; its rows are given to `take` one by one: the list they are of,
+    their number, and themselves. None when there is nothing, or nothing whole.
     """
     try:
-        kept = json.loads(zlib.decompress(zone.read(_path(name))))
-        paths = [row["path"] for key in pictures for row in kept[key]]
-    except (FileNotFoundError, ValueError, zlib.error, KeyError, TypeError):
+        lines = _lines(zone.read(_path(name)))
+        said = json.loads(next(lines))
+        for line in lines:
+            if line == _END:
+                return said
+            kind, number, row = json.loads(line)
+            take(kind, number, row)
+    except (FileNotFoundError, StopIteration, ValueError, zlib.error, KeyError, TypeError):
         return None
-    return kept if all(zone.exists(path) for path in paths) else None
+    return None
 
 
-def remember(zone: Zone, name: str, made: Mapping[str, Any]) -> None:
-    """Keep what was made under a fingerprint. Raises StoreError when the zone cannot be used."""
+def remember(zone: Zone, name: str, said: Mapping[str, Any], rows: Mapping[str, Iterable[tuple[int, Row]]]) -> None:
+    """Keep what is said of a delivery, and numbered rows by list, under a fingerprint. Raises StoreError when the zone
+    cannot be used.
+    """
     packer = zlib.compressobj(1)
-    parts = [packer.compress(text.encode()) for text in _json(made)]
-    zone.write(_path(name), b"".join(parts) + packer.flush())
+    kept = bytearray(packer.compress(json.dumps(said).encode() + b"\n"))
+    for kind, members in rows.items():
+        for number, row in members:
+            kept += packer.compress(json.dumps([kind, number, row]).encode() + b"\n")
+    kept += packer.compress(_END + b"\n") + packer.flush()
+    zone.write(_path(name), bytes(kept))
 
 
-def _json(made: Mapping[str, Any]) -> Iterator[str]:
-    """A JSON object in pieces: the rows of a delivery are no one text, which would be as large as all of them."""
-    opening = "{"
-    for key, value in made.items():
-        yield f"{opening}{json.dumps(key)}: "
-        opening = ", "
-        if isinstance(value, list):
-            yield "["
-            for number, row in enumerate(value):
-                yield (", " if number else "") + json.dumps(row)
-            yield "]"
-        else:
-            yield json.dumps(value)
-    yield "{}" if opening == "{" else "}"
+def _lines(packed: bytes) -> Iterator[bytes]:
+    """The lines of a text: the rows of a delivery are never one text, which would be as large as all of them."""
+    unpacker = zlib.decompressobj()
+    begun = b""
+    for start in range(0, len(packed), _PIECE):
+        *whole, begun = (begun + unpacker.decompress(packed[start : start + _PIECE])).split(b"\n")
+        yield from whole
 
 
 def _path(name: str) -> str:
-    return f"{FOLDER}/{name[:2]}/{name}.json.z"
+    return f"{FOLDER}/{name[:2]}/{name}.jsonl.z"

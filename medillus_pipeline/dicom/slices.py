@@ -1,30 +1,37 @@
 """Slices: every displayable frame of a delivery as an 8-bit PNG, with its geometry and the window that made it.
 
 Instances go over a pool of spawned processes; each reads one instance from the clean zone and writes its PNGs there,
-so pixels never travel between processes and memory does not grow with the delivery. A frame that cannot be shown is
-counted with its reason and costs no other its place. A delivery that was rendered before is not rendered again. What
-is not here: how an instance becomes a picture (`rendering.py`, and `native.py` for what can be had faster), and which
-window is fit (`windows.py`).
+so pixels never travel between processes; what is held of a slice meanwhile is some hundred bytes (`slice_rows.py`). A
+frame that cannot be shown is counted with its reason and costs no other its place. A delivery that was rendered before
+is not rendered again. What is not here: how an instance becomes a picture (`rendering.py`, and `native.py` for what can
+be had faster), and which window is fit (`windows.py`).
 """
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass, field, replace
+from itertools import islice
+from typing import TYPE_CHECKING
 
 from medillus_pipeline.dicom.decoding import Skip
 from medillus_pipeline.dicom.geometry import Plane, stack_series
+from medillus_pipeline.dicom.instance_rows import InstanceRows
 from medillus_pipeline.dicom.native import NativeFrames
 from medillus_pipeline.dicom.picture_store import InHand, beside, read_instance, settle, still_open, store_picture
 from medillus_pipeline.dicom.png import encode_png
 from medillus_pipeline.dicom.preview import contact_sheet, thumbnail
 from medillus_pipeline.dicom.remembered import fingerprint, recall, remember
 from medillus_pipeline.dicom.rendering import SURVEYED, Output, Row, Task, render_instance, sample, survey_instance
+from medillus_pipeline.dicom.slice_rows import FurtherRows, SliceRows
 from medillus_pipeline.dicom.windows import PRESETS, Window, WindowPolicy, percentile_window
-from medillus_pipeline.dicom.workers import mapped, pool_of
+from medillus_pipeline.dicom.workers import chunk_of, mapped, pool_of
 from medillus_pipeline.errors import InputError
 from medillus_pipeline.tables import SLICE_WINDOWS
 from medillus_pipeline.zones import Zone
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 __all__ = ["Rendered", "contact_sheet", "render_delivery", "thumbnail"]
 
@@ -37,20 +44,20 @@ TOGETHER = 32
 
 @dataclass(frozen=True)
 class Rendered:
-    """Rows of SLICES; frames (instances, where none of their frames can be shown) left out, by reason; how many stacks
-    of slices have each `SeriesNote`; rows of SLICE_WINDOWS, the further pictures that were asked for; and the reasons
-    in `skipped` by SOP Instance UID.
+    """Rows of SLICES; rows of SLICE_WINDOWS, the further pictures that were asked for; frames (instances, where none of
+    their frames can be shown) left out, by reason; how many stacks of slices have each `SeriesNote`; and the reasons in
+    `skipped` by SOP Instance UID.
     """
 
-    slices: list[Row]
+    slices: SliceRows
+    further: FurtherRows
     skipped: dict[str, int]
     notes: dict[str, int] = field(default_factory=dict)
-    further: list[Row] = field(default_factory=list)
     left_out: dict[str, dict[str, int]] = field(default_factory=dict)
 
 
 def render_delivery(
-    instances: Sequence[Row],
+    instances: "Sequence[Row] | pa.Table",
     clean: Zone,
     *,
     workers: int = 1,
@@ -61,7 +68,7 @@ def render_delivery(
     remembering: bool = True,
     outputs: Sequence[Output] = (),
 ) -> Rendered:
-    """PNGs in the clean zone (`slices/…`) and rows of SLICES for `instances`, rows of INSTANCES.
+    """PNGs in the clean zone (`slices/…`) and rows of SLICES for `instances`, rows of INSTANCES or that table.
 
     A first pass over a sample of each series whose window follows from its values (MR, PET, X-ray without a VOI) finds
     that window. `window` asks for one preset for all CT or, with commas, for several, of which the first makes the
@@ -79,56 +86,70 @@ def render_delivery(
         policy = replace(policy or WindowPolicy(), **({"override": window} if window else {}))
     except ValueError as error:
         raise InputError(str(error)) from error
-    ordered = sorted(instances, key=lambda row: row["sop_instance_uid"])
+    ordered = InstanceRows(instances)
     name = fingerprint(ordered, (policy, PRESETS, sorted(set(outputs)))) if remembering else ""
-    if remembering and (kept := recall(clean, name, ("slices", "further"))) is not None:
+    if remembering and (kept := _recalled(clean, name, ordered)) is not None:
         if progress:
             progress(len(ordered), len(ordered))
-        return Rendered(**kept)
-    series: dict[str, list[Row]] = defaultdict(list)
-    for row in ordered:
-        series[row["series_instance_uid"]].append(row)
-    surveyed = [
-        row for members in series.values() for row in sample([r for r in members if _needs_survey(r, policy)], SURVEYED)
-    ]
+        return kept
+    surveyed = _to_survey(ordered, policy)
     total = len(surveyed) + len(ordered)
-    rows: list[Row] = []
-    more: list[Row] = []
+    rows, more = SliceRows(ordered), FurtherRows(ordered)
     skipped: Counter[str] = Counter()
     left_out: dict[str, dict[str, int]] = {}
     asked = tuple(sorted(set(outputs)))
-    frames = sum(max(1, row["frames"]) for row in surveyed + ordered)
+    frames = sum(max(1, row["frames"]) for row in ordered) + sum(max(1, ordered[n]["frames"]) for n in surveyed)
     with pool_of(workers if frames >= POOLED else 1, executor, total) as pool:
-        windows = _survey(pool, surveyed, clean, policy, lambda done: progress and progress(done, total))
-        tasks = [Task(row, clean, policy, windows.get(row["series_instance_uid"]), further=asked) for row in ordered]
-        for done, (made, extra, reasons) in enumerate(_rendered(pool, tasks, clean), start=1):
-            rows.extend(made)
-            more.extend(extra)
+        windows = _survey(pool, ordered, surveyed, clean, policy, lambda done: progress and progress(done, total))
+        tasks = (Task(row, clean, policy, windows.get(row["series_instance_uid"]), further=asked) for row in ordered)
+        for number, (made, extra, reasons) in enumerate(_rendered(pool, tasks, len(ordered), clean)):
+            for row in made:
+                rows.add(number, row)
+            for row in extra:
+                more.add(number, row)
             skipped.update(reasons)
             if reasons:
-                left_out[ordered[done - 1]["sop_instance_uid"]] = dict(Counter(reasons))
+                left_out[ordered[number]["sop_instance_uid"]] = dict(Counter(reasons))
             if progress:
-                progress(len(surveyed) + done, total)
+                progress(len(surveyed) + number + 1, total)
     settle(clean)
     notes = _place(rows)
-    more.sort(key=lambda row: (row["slice_name"], row["window"], row["output"]))
-    rendered = Rendered(sorted(rows, key=_reading_order), dict(sorted(skipped.items())), notes, more, left_out)
+    rows.sort()
+    more.sort()
+    rendered = Rendered(rows, more, dict(sorted(skipped.items())), notes, left_out)
     if remembering:
-        remember(clean, name, vars(rendered))
+        _keep(clean, name, rendered)
     return rendered
 
 
+def _keep(clean: Zone, name: str, rendered: Rendered) -> None:
+    said = {"skipped": rendered.skipped, "notes": rendered.notes, "left_out": rendered.left_out}
+    remember(clean, name, said, {"slices": rendered.slices.as_added(), "further": rendered.further.as_added()})
+
+
+def _recalled(clean: Zone, name: str, ordered: InstanceRows) -> Rendered | None:
+    """The result of an earlier run; None where there is none, or one of its pictures is gone."""
+    rows = {"slices": SliceRows(ordered), "further": FurtherRows(ordered)}
+    said = recall(clean, name, lambda kind, number, row: rows[kind].add(number, row))
+    if said is None or not all(clean.exists(row["path"]) for each in rows.values() for row in each):
+        return None
+    for each in rows.values():
+        each.sort()
+    return Rendered(**rows, **said)
+
+
 Made = tuple[list[Row], list[Row], list[str]]
-"""Rows of an instance without `ordinal` and `slice_spacing`, rows of its further pictures, and the reasons for the
-frames left out.
+"""Rows of an instance, whose `ordinal` and `slice_spacing` say nothing yet, rows of its further pictures (with the
+column `frame`), and the reasons for the frames left out.
 """
 
 
-def _rendered(pool: Executor | None, tasks: list[Task], clean: Zone) -> Iterator[Made]:
+def _rendered(pool: Executor | None, tasks: Iterable[Task], count: int, clean: Zone) -> Iterator[Made]:
     if clean.is_local:
-        yield from mapped(pool, _render, tasks)
+        yield from mapped(pool, _render, tasks, chunk=chunk_of(count))
         return
-    batches = [tasks[start : start + TOGETHER] for start in range(0, len(tasks), TOGETHER)]
+    source = iter(tasks)
+    batches = iter(lambda: list(islice(source, TOGETHER)), [])
     for made in mapped(pool, _render_together, batches, chunk=1):
         yield from made
 
@@ -162,20 +183,14 @@ def _render(task: Task) -> Made:
 
 def _further(row: Row) -> Row:
     whole = {"output": "grey8", "slope": None, "intercept": None} | row
-    return {column.name: whole[column.name] for column in SLICE_WINDOWS.columns}
+    return {column.name: whole[column.name] for column in SLICE_WINDOWS.columns} | {"frame": row["frame"]}
 
 
-def _reading_order(row: Row) -> tuple[str, str, str, int]:
-    return row["patient"], row["study_instance_uid"], row["series_instance_uid"], row["ordinal"]
-
-
-def _place(rows: list[Row]) -> dict[str, int]:
+def _place(rows: SliceRows) -> dict[str, int]:
     """Fill `ordinal` and `slice_spacing` in, series by series; ordinals run on from one stack to the next."""
-    series: dict[str, list[Row]] = defaultdict(list)
-    for row in rows:
-        series[row["series_instance_uid"]].append(row)
     notes: Counter[str] = Counter()
-    for members in series.values():
+    for numbers in rows.series():
+        members = [rows[number] for number in numbers]
         planes = [
             Plane(row["rows"], row["columns"], row["position"], row["orientation"], row["pixel_spacing"])
             for row in members
@@ -184,9 +199,19 @@ def _place(rows: list[Row]) -> dict[str, int]:
         for stack in stack_series(planes, [f"{row['sop_instance_uid']} {row['frame']:06d}" for row in members]):
             notes.update(note.value for note in stack.notes)
             for member in stack.members:
-                members[member].update(ordinal=ordinal, slice_spacing=stack.spacing)
+                rows.place(numbers[member], ordinal, stack.spacing)
                 ordinal += 1
     return dict(sorted(notes.items()))
+
+
+def _to_survey(ordered: InstanceRows, policy: WindowPolicy) -> list[int]:
+    """Numbers of the instances whose values decide the window of their series, series by series."""
+    series: dict[str, list[int]] = defaultdict(list)
+    for number, row in enumerate(ordered):
+        members = series[row["series_instance_uid"]]
+        if _needs_survey(row, policy):
+            members.append(number)
+    return [number for members in series.values() for number in sample(members, SURVEYED)]
 
 
 def _needs_survey(row: Row, policy: WindowPolicy) -> bool:
@@ -195,7 +220,8 @@ def _needs_survey(row: Row, policy: WindowPolicy) -> bool:
 
 def _survey(
     pool: Executor | None,
-    surveyed: list[Row],
+    ordered: InstanceRows,
+    surveyed: list[int],
     clean: Zone,
     policy: WindowPolicy,
     report: Callable[[int], object],
@@ -204,14 +230,16 @@ def _survey(
     windows: dict[str, Window] = {}
     current, values, counts = "", [], []
     modality = ""
-    tasks = [Task(row, clean, policy) for row in surveyed]
+    tasks = (Task(ordered[number], clean, policy) for number in surveyed)
+    found = mapped(pool, survey_instance, tasks, chunk=chunk_of(len(surveyed)))
 
     def close() -> None:
         window = percentile_window(values, counts, policy.percentiles(modality))
         if window:
             windows[current] = window
 
-    for done, (row, sketches) in enumerate(zip(surveyed, mapped(pool, survey_instance, tasks), strict=True), start=1):
+    for done, (number, sketches) in enumerate(zip(surveyed, found, strict=True), start=1):
+        row = ordered[number]
         if row["series_instance_uid"] != current:
             close()
             current, modality, values, counts = row["series_instance_uid"], row["modality"], [], []

@@ -194,7 +194,7 @@ def _slices_of_folder(
                 remembering=False,
                 progress=(lambda done, total: progress(entries + done, entries + total)) if progress else None,
             )
-            slices, further = rendered.slices, rendered.further
+            slices, further = list(rendered.slices), list(rendered.further)
             payload = {row["sop_instance_uid"]: row["path"] for row in shown}
             folder = {row["slice_name"]: series_folder(row) for row in slices}
             for row in slices:

@@ -28,11 +28,14 @@ class JudgedStack:
 
 def judged_stacks(slices: Sequence[Row], *, minimum_slices: int = MINIMUM_SLICES) -> Iterator[JudgedStack]:
     """The stacks of all `slices`, in the order of their Series Instance UIDs and the largest of a series first."""
-    series: dict[str, dict[tuple[str, int], Row]] = defaultdict(dict)
-    for row in sorted(slices, key=lambda row: row["slice_name"]):
-        series[row["series_instance_uid"]].setdefault((row["sop_instance_uid"], row["frame"]), row)
+    series: dict[str, list[int]] = defaultdict(list)
+    for number, row in enumerate(slices):
+        series[row["series_instance_uid"]].append(number)
     for uid in sorted(series):
-        rows = list(series[uid].values())
+        frames: dict[tuple[str, int], Row] = {}
+        for row in sorted((slices[number] for number in series[uid]), key=lambda row: row["slice_name"]):
+            frames.setdefault((row["sop_instance_uid"], row["frame"]), row)
+        rows = list(frames.values())
         planes = [
             Plane(row["rows"], row["columns"], row["position"], row["orientation"], row["pixel_spacing"])
             for row in rows

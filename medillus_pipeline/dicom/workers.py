@@ -3,10 +3,12 @@
 What the work is, is not here.
 """
 
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Executor, ProcessPoolExecutor
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Executor, Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
+from itertools import islice
 from multiprocessing import get_context
 from typing import Any, TypeVar
 
@@ -16,6 +18,8 @@ Given = TypeVar("Given")
 HEAP = 16 << 20
 """Bytes of a block that is freed once at the start of a worker: glibc then keeps blocks up to that size instead of
 giving each back to the system and paying for its pages again with the next file."""
+AHEAD = 32
+"""Chunks of tasks that wait for a worker or for their turn: results come in order, and one may be slow."""
 
 
 @contextmanager
@@ -33,21 +37,42 @@ def pool_of(workers: int, executor: Executor | None, tasks: int) -> Iterator[Exe
             raise
 
 
+def chunk_of(tasks: int) -> int:
+    """How many of so many tasks a worker is sent at a time."""
+    return max(1, min(16, tasks // 8))
+
+
 def mapped(
-    pool: Executor | None, function: Callable[[Given], Any], tasks: Sequence[Given], *, chunk: int | None = None
+    pool: Executor | None, function: Callable[[Given], Any], tasks: Iterable[Given], *, chunk: int | None = None
 ) -> Iterator[Any]:
-    """Results of `function` in the order of the tasks, of which a worker is sent `chunk` at a time. Raises
-    TransientError when a worker process dies.
+    """Results of `function` in the order of the tasks, of which a worker is sent `chunk` at a time. Tasks are taken as
+    they are needed, so that a long row of them is never there as a whole. Raises TransientError when a worker process
+    dies.
     """
     if pool is None:
         yield from map(function, tasks)
         return
+    size = chunk or (chunk_of(len(tasks)) if isinstance(tasks, Sequence) else 1)
+    source = iter(tasks)
+    under_way: deque[Future[list[Any]]] = deque()
     try:
-        yield from pool.map(function, tasks, chunksize=chunk or max(1, min(16, len(tasks) // 8)))
+        while True:
+            while len(under_way) < AHEAD and (some := list(islice(source, size))):
+                under_way.append(pool.submit(_each, function, some))
+            if not under_way:
+                return
+            yield from under_way.popleft().result()
     except BrokenProcessPool as error:
         raise TransientError(
             "a worker process ended abruptly, out of memory or in a decoder: run again with fewer workers"
         ) from error
+    finally:
+        for future in under_way:
+            future.cancel()
+
+
+def _each(function: Callable[[Given], Any], tasks: list[Given]) -> list[Any]:
+    return [function(task) for task in tasks]
 
 
 def keep_heap() -> None:

@@ -35,6 +35,11 @@ class DatasetConfig(_Config):
         le=45,
         description="greatest angle between slice normal and body axis; slices beyond are left out",
     )
+    readers: Literal["primary", "majority", "staple"] = Field(
+        default="primary",
+        description="where several annotators drew a slice: the one with most slices, what more than half of them drew "
+        "(of two, what both drew), or STAPLE (three or more)",
+    )
     minimum_class_patients: int = Field(
         default=2, ge=1, description="a structure becomes a class when at least so many training patients have it"
     )

@@ -22,7 +22,8 @@ from medillus_pipeline.generation.config import DatasetConfig
 from medillus_pipeline.generation.intensity import IntensityMap, intensity_map
 from medillus_pipeline.generation.packing import PackedSlice, SeriesJob, pack_series
 from medillus_pipeline.generation.pictures import class_colours, grey, overlaid, sheet
-from medillus_pipeline.generation.selection import masks_in_force, select
+from medillus_pipeline.generation.readers import one_drawing_each
+from medillus_pipeline.generation.selection import select
 from medillus_pipeline.generation.split import SPLITS, split_hash
 from medillus_pipeline.tables import TRAINING_SLICES, from_parquet, to_parquet
 from medillus_pipeline.zones import Zone
@@ -114,7 +115,7 @@ def build_snapshot(
 
     Raises NotEnoughDataError when no labelled slice, or no class, is left.
     """
-    labelled = masks_in_force(masks)
+    labelled = one_drawing_each(masks, slices, config.readers, clean, vocabulary)
     left_out: Counter[str] = Counter()
     series, split_of = select(slices, labelled, instances, splits, config, left_out)
     jobs = [_job(rows, labelled, split_of, clean, config) for _, rows in sorted(series.items())]

@@ -6,9 +6,9 @@ their tracebacks). None of that leaves `audit`: only the names of expectations a
 
 import logging
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import dagster as dg
@@ -96,6 +96,17 @@ def audit(suite: str | Suite, frame: "pd.DataFrame", *, related: "Mapping[str, p
         expectations = list(suite.expectations)
         frame = _with_derived(suite, frame, given)
     return Audit(suite.name, len(frame), tuple(_validate(expectations, frame)))
+
+
+def together(name: str, audits: Iterable[Audit]) -> Audit:
+    """Audits of several tables as one, for one check: every column is named with its table."""
+    found = list(audits)
+    results = (
+        replace(outcome, column=f"{each.suite}.{outcome.column}" if outcome.column else each.suite)
+        for each in found
+        for outcome in each.results
+    )
+    return Audit(name, sum(each.rows for each in found), tuple(results))
 
 
 def check_result(audit: Audit, *, check_name: str, asset_key: dg.AssetKey | None = None) -> dg.AssetCheckResult:

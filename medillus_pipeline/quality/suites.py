@@ -1,8 +1,8 @@
 """What must hold of each table before anyone downstream sees it, one suite a table. Declarative; nothing runs here.
 
-How a table is held to its suite is in `gate.py`; the suites of pictures and volumes are in `image_suites.py`. A bound
-that is a matter of plausibility, not of form, says `mostly`: one odd image does not keep a delivery back, a systematic
-fault (a missing rescale intercept, say) does.
+How a table is held to its suite is in `gate.py`; the suites of pictures and volumes are in `image_suites.py`, those of
+masks in `mask_suites.py`. A bound that is a matter of plausibility, not of form, says `mostly`: one odd image does not
+keep a delivery back, a systematic fault (a missing rescale intercept, say) does.
 """
 
 from medillus_pipeline.quality import derived as d
@@ -27,10 +27,17 @@ from medillus_pipeline.quality.expectations import (
     unique,
 )
 from medillus_pipeline.quality.image_suites import slice_windows, slices, volumes
-from medillus_pipeline.tables import ILLUSTRATIONS, INSTANCES, MASKS, TRAINING_SLICES
+from medillus_pipeline.quality.mask_suites import (
+    ANNOTATOR,
+    mask_agreement,
+    mask_findings,
+    mask_layers,
+    masks,
+    study_labels,
+)
+from medillus_pipeline.tables import ILLUSTRATIONS, INSTANCES, TRAINING_SLICES
 
 SPLITS = ("train", "judge", "validation", "locked_test")
-ANNOTATOR = r"^a-[0-9a-f]{8}$"
 
 instances = Suite(
     "instances",
@@ -64,49 +71,6 @@ instances = Suite(
         "studies_of_series": d.distinct("study_instance_uid", "series_instance_uid"),
         "tokens_of_patient": d.distinct("split_token", "patient"),
     },
-)
-
-masks = Suite(
-    "masks",
-    [
-        some_rows("the batch holds at least one mask; its receipt says what became of every item"),
-        *form_of(MASKS),
-        *matches(SLICE_NAME, "slice names are derived from pseudonyms", "slice_name"),
-        *matches(UID, "UIDs are pseudonyms", "sop_instance_uid"),
-        *matches(PATIENT, "patients are pseudonyms", "patient"),
-        *matches(ANNOTATOR, "annotators are pseudonyms", "annotator"),
-        *matches(r"^i-[0-9a-f]{12}$", "items are pseudonyms", "item"),
-        *matches(r"^[a-z_]+$", "a word of the fixed vocabulary", "source_format"),
-        between("revision", 1, None, "revisions count from 1"),
-        between("frame", 1, None, "frames count from 1"),
-        holds("slice_known", "every mask belongs to a published slice"),
-        holds("slice_agrees", "size, instance, frame and patient are those of the slice"),
-        between("label_count", 1, 255, "a mask shows at least one structure"),
-        between("label_low", 1, 255, "vocabulary ids, background left out"),
-        between("label_high", 1, 255, "vocabulary ids fit 8 bits"),
-        holds("labels_ascend", "labels are in order and named once"),
-        holds("areas_match", "every label has an area"),
-        between("area_low", 1, None, "a label that is named covers at least one pixel"),
-        between("covered_share", 0, 1, "labelled pixels fit the slice"),
-        between("overlap_share", 0, 1, "pixels claimed twice fit the slice"),
-        *matches(SHA256, "a SHA-256", "sha256"),
-        *matches(payload(".png"), "a payload of the clean zone", "path"),
-        holds("hash_in_path", NAMED),
-    ],
-    {
-        "slice_known": d.known("slice_name", "slices"),
-        "slice_agrees": d.agrees("slice_name", "slices", "rows", "columns", "sop_instance_uid", "frame", "patient"),
-        "label_count": d.of_list("labels", len),
-        "label_low": d.of_list("labels", d.least),
-        "label_high": d.of_list("labels", d.greatest),
-        "labels_ascend": d.of_list("labels", d.ascending),
-        "areas_match": d.same_length("labels", "areas"),
-        "area_low": d.of_list("areas", d.least),
-        "covered_share": d.covered_share,
-        "overlap_share": d.overlap_share,
-        "hash_in_path": d.hash_in_path("path", "sha256"),
-    },
-    related=("slices",),
 )
 
 training_slices = Suite(
@@ -190,5 +154,18 @@ illustrations = Suite(
 )
 
 SUITES = {
-    suite.name: suite for suite in (instances, slices, slice_windows, volumes, masks, training_slices, illustrations)
+    suite.name: suite
+    for suite in (
+        instances,
+        slices,
+        slice_windows,
+        volumes,
+        masks,
+        mask_layers,
+        mask_findings,
+        mask_agreement,
+        study_labels,
+        training_slices,
+        illustrations,
+    )
 }

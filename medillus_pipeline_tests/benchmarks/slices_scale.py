@@ -4,15 +4,17 @@
     python -m medillus_pipeline_tests.benchmarks.slices_scale --s3 200
 
 Deliveries are made: slices of 128 x 128, each another picture of soft tissue in air, 250 to a series. Each size runs in
-a process of its own, which says its CPU time with that of its workers, and the greatest memory of itself and of the
-greatest of the workers. `--s3` renders so many slices of 512 x 512, native and as JPEG 2000, from and into a folder and
-an S3 server (moto) on loopback in a process of its own, by turns, and says the rates on the clock: reads, decoding and
-uploads overlap or they do not. The server is in Python and may well be what is waited for, so its CPU time is said too.
+a process of its own, which says its CPU time with that of its workers, and the greatest memory of itself (with the
+table of INSTANCES, after the slices, with the finished table of SLICES) and of the greatest of the workers. `--s3`
+renders so many slices of 512 x 512, native and as JPEG 2000, from and into a folder and an S3 server (moto) on loopback
+in a process of its own, by turns, and says the rates on the clock: reads, decoding and uploads overlap or they do not.
+The server is in Python and may well be what is waited for, so its CPU time is said too.
 How fast a slice is against other programs is not measured here (`slices_speed.py`).
 """
 
 import argparse
 import gc
+import hashlib
 import logging
 import multiprocessing
 import os
@@ -28,10 +30,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 from pydicom import dcmread
 from pydicom.uid import JPEG2000Lossless
 
 from medillus_pipeline.dicom.slices import render_delivery
+from medillus_pipeline.tables import INSTANCES, to_parquet
 from medillus_pipeline.zones import Zone
 from medillus_pipeline_tests.benchmarks.ct_corpus import write_corpus
 from medillus_pipeline_tests.benchmarks.slices_speed import in_own_process, row_of
@@ -43,27 +47,45 @@ GOAL = 0.7
 
 
 def scale(folder: Path, count: int, workers: int) -> dict[str, float]:
-    """Microseconds of CPU per slice, seconds, and greatest memory in MB of this process before and after, and of a
-    worker, for the made delivery of `count` slices in `folder`.
+    """Microseconds of CPU per slice, seconds, and greatest memory in MB of this process before and after, once there is
+    a table to publish, and of a worker, for the made delivery of `count` slices in `folder`.
     """
-    first = row_of(folder / "0.dcm", 0)
-    rows = [
-        first | {"sop_instance_uid": f"2.25.{n}", "path": f"{n}.dcm", "series_instance_uid": f"2.25.7.{n // SERIES}"}
-        for n in range(count)
-    ]
+    first = row_of(folder / _described({}, 0)["path"], 0)
+    table = pa.concat_tables(
+        INSTANCES.to_arrow([_described(first, n) for n in range(start, min(start + SERIES, count))])
+        for start in range(0, count, SERIES)
+    ).combine_chunks()
     gc.collect()
     before = _memory(resource.RUSAGE_SELF)
     began, wall = _cpu(), time.perf_counter()
-    made = render_delivery(rows, Zone(folder.as_uri()), window="soft-tissue", remembering=False, workers=workers)
+    made = render_delivery(table, Zone(folder.as_uri()), window="soft-tissue", remembering=False, workers=workers)
     wall = time.perf_counter() - wall
     if len(made.slices) != count:
         raise ValueError(f"not all slices were rendered: {made.skipped}")
-    return {
+    said = {
         "each": 1e6 * (_cpu() - began) / count,
         "wall": wall,
         "before": before,
         "after": _memory(resource.RUSAGE_SELF),
         "worker": _memory(resource.RUSAGE_CHILDREN),
+    }
+    to_parquet(made.slices.to_arrow())
+    return said | {"table": _memory(resource.RUSAGE_SELF)}
+
+
+def _described(first: dict[str, Any], number: int) -> dict[str, Any]:
+    """A row of INSTANCES, its names as long as real ones."""
+    digest = hashlib.sha256(str(number).encode()).hexdigest()
+    return first | {
+        "sop_class_uid": "1.2.840.10008.5.1.4.1.1.2",
+        "transfer_syntax_uid": "1.2.840.10008.1.2.1",
+        "face": "unknown",
+        "pixel_hash": digest[:32],
+        "bytes": 2 * SIDE * SIDE,
+        "sop_instance_uid": f"2.25.{number:038d}",
+        "series_instance_uid": f"2.25.{number // SERIES:038d}",
+        "path": f"instances/{digest[:2]}/{number:064d}.dcm",
+        "sha256": digest,
     }
 
 
@@ -85,8 +107,8 @@ def scaling(place: Path, counts: list[int], workers: int) -> None:
         said = in_own_process(scale, folder, count, workers)
         print(
             f"{count:>7} slices: {said['each']:>6.0f} microseconds of CPU each, {said['wall']:>6.1f} s; at most "
-            f"{said['before']:.0f} MB with the rows of INSTANCES, {said['after']:.0f} MB at the end, "
-            f"{said['worker']:.0f} MB in a worker"
+            f"{said['before']:.0f} MB with the table of INSTANCES, {said['after']:.0f} MB when all are rendered, "
+            f"{said['table']:.0f} MB with the table of SLICES, {said['worker']:.0f} MB in a worker"
         )
         shutil.rmtree(folder)
 
@@ -102,7 +124,9 @@ def _made_delivery(folder: Path, count: int) -> None:
         top, left = rng.integers(0, SIDE, 2)
         pixels = (body + noise[top : top + SIDE, left : left + SIDE]).clip(0, 4095).astype(np.uint16)
         where = {"ImagePositionPatient": [0, 0, 1.5 * (number % SERIES)]}
-        (folder / f"{number}.dcm").write_bytes(encoded(image(pixels, **calibration, **geometry, **where)))
+        path = folder / _described({}, number)["path"]
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(encoded(image(pixels, **calibration, **geometry, **where)))
 
 
 def stores(place: Path, count: int, rounds: int, workers: int) -> None:

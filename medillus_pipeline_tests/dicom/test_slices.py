@@ -315,7 +315,7 @@ def test_a_mixed_series_is_split_and_its_oddities_are_counted(clean: Zone) -> No
 
 def test_an_empty_delivery_has_a_sheet_that_says_so(clean: Zone) -> None:
     rendered = render_delivery([], clean)
-    assert (rendered.slices, rendered.skipped) == ([], {})
+    assert (list(rendered.slices), rendered.skipped) == ([], {})
     assert decode_png(contact_sheet(rendered.slices, clean)).max() > 100
 
 

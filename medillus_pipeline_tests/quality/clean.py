@@ -5,14 +5,20 @@ from typing import Any
 
 import pandas as pd
 
+from medillus_pipeline.annotation.label_map import OVERLAP_POLICY
+from medillus_pipeline.annotation.vocabulary import load
 from medillus_pipeline.deidentification.pseudonyms import Pseudonymiser
 from medillus_pipeline.dicom.slice_names import slice_name
 from medillus_pipeline.tables import (
     ILLUSTRATIONS,
     INSTANCES,
+    MASK_AGREEMENT,
+    MASK_FINDINGS,
+    MASK_LAYERS,
     MASKS,
     SLICE_WINDOWS,
     SLICES,
+    STUDY_LABELS,
     TRAINING_SLICES,
     VOLUMES,
     Table,
@@ -157,12 +163,98 @@ def masks() -> list[dict[str, Any]]:
             "labels": [1, 5],
             "areas": [900, 30],
             "overlap_pixels": 3,
-            "overlap_policy": "the smaller structure wins",
-            "vocabulary": "v1",
+            "overlap_policy": OVERLAP_POLICY,
+            "vocabulary": "0123456789abcdef",
             "path": path("masks", digest("mask", uid), ".png"),
             "sha256": digest("mask", uid),
         }
         for patient, _, uid in _each()
+    ]
+
+
+def mask_layers() -> list[dict[str, Any]]:
+    """On the first slice of each patient a liver that another covers in part, on the second a planning target."""
+    return [
+        {
+            "slice_name": slice_name(uid, 1),
+            "annotator": PSEUDONYMISER.annotator("reader"),
+            "revision": 1,
+            "label": load().by_key("ptv" if number else "liver").id,
+            "reason": "planning_target" if number else "overlap",
+            "item": PSEUDONYMISER.item(digest(uid), "file"),
+            "rows": 64,
+            "columns": 48,
+            "area": 10,
+            "hidden_pixels": 10 if number else 4,
+            "top": 60,
+            "left": 40,
+            "height": 4,
+            "width": 8,
+            "runs": [0, 6, 20, 4, 2],
+        }
+        for _, number, uid in _each()
+    ]
+
+
+def mask_findings() -> list[dict[str, Any]]:
+    """Of each patient a structure that was taken off a slice, and one of an odd volume."""
+    return [
+        {
+            "series_instance_uid": PSEUDONYMISER.uid(f"series {patient}"),
+            "annotator": PSEUDONYMISER.annotator("reader"),
+            "structure": "liver" if number else "kidney_left",
+            "finding": "volume" if number else "sides_swapped",
+            "slice_name": "*" if number else slice_name(uid, 1),
+            "value": 9000.0 if number else -40.0,
+            "low": 300.0 if number else -5.0,
+            "high": 4000.0 if number else None,
+            "unit": "ml" if number else "mm",
+            "severity": "warn" if number else "refuse",
+        }
+        for patient, number, uid in _each()
+    ]
+
+
+def mask_agreement() -> list[dict[str, Any]]:
+    """Of each patient one comparison: the structure on one slice, and in the whole series."""
+    first, second = sorted(PSEUDONYMISER.annotator(name) for name in ("reader", "second reader"))
+    return [
+        {
+            "series_instance_uid": PSEUDONYMISER.uid(f"series {patient}"),
+            "slice_name": "*" if number else slice_name(uid, 1),
+            "structure": "liver",
+            "annotator_a": first,
+            "annotator_b": second,
+            "patient": PSEUDONYMISER.patient(patient),
+            "drawn_by": "both",
+            "slices": 1,
+            "slices_only_a": 0,
+            "slices_only_b": 0,
+            "dice": 0.9,
+            "mean_surface_distance_mm": 0.8,
+            "hausdorff_95_mm": 2.0,
+            "area_a_mm2": 400.0,
+            "area_b_mm2": 500.0,
+            "area_difference_percent": 22.0,
+        }
+        for patient, number, uid in _each()
+    ]
+
+
+def study_labels() -> list[dict[str, Any]]:
+    """Of each patient a pathology of the study, and the contrast phase of its series."""
+    return [
+        {
+            "study_instance_uid": PSEUDONYMISER.uid(f"study {patient}"),
+            "series_instance_uid": PSEUDONYMISER.uid(f"series {patient}") if number else "",
+            "patient": PSEUDONYMISER.patient(patient),
+            "kind": "contrast_phase" if number else "pathology",
+            "value": "portal_venous" if number else "emphysema",
+            "code": "" if number else "CA21",
+            "annotator": PSEUDONYMISER.annotator("reader"),
+            "revision": 1,
+        }
+        for patient, number, _ in _each()
     ]
 
 
@@ -216,6 +308,10 @@ _TABLES: dict[str, tuple[Table, Any]] = {
     "slice_windows": (SLICE_WINDOWS, slice_windows),
     "volumes": (VOLUMES, volumes),
     "masks": (MASKS, masks),
+    "mask_layers": (MASK_LAYERS, mask_layers),
+    "mask_findings": (MASK_FINDINGS, mask_findings),
+    "mask_agreement": (MASK_AGREEMENT, mask_agreement),
+    "study_labels": (STUDY_LABELS, study_labels),
     "training_slices": (TRAINING_SLICES, training_slices),
     "illustrations": (ILLUSTRATIONS, illustrations),
 }

@@ -80,10 +80,46 @@ OUT_OF_BOUNDS: dict[str, Change] = {
     "label_low": {"labels": [0, 1]},
     "label_high": {"labels": [1, 256]},
     "labels_ascend": {"labels": [5, 5]},
+    "labels_known": {"label": 255, "labels": [1, 255]},
+    "vocabularies": {"vocabulary": "fedcba9876543210"},
     "areas_match": {"areas": [900]},
     "area_low": {"areas": [900, 0]},
     "covered_share": {"areas": [3000, 2000]},
     "overlap_share": {"overlap_pixels": 5000},
+    "label": {"label": 0},
+    "top": {"top": -1},
+    "left": {"left": -1},
+    "height": {"height": 0},
+    "width": {"width": 0},
+    "box_inside": {"left": 41},
+    "runs_fill_box": {"runs": [0, 6, 20, 4]},
+    "area_is_that_of_runs": {"area": 11},
+    "hidden_pixels": {"hidden_pixels": 0},
+    "hidden_in_full": {"reason": "planning_target"},
+    "place_known": {"slice_name": "s-0123456789abcdef-0001"},
+    "structure_known": {"structure": "pineapple"},
+    "value": {"value": -np.inf},
+    "bounds_ascend": {"high": -6.0},
+    "beyond_bounds": {"value": 0.0},
+    "refusal_has_reason": {"finding": "islands"},
+    "patient_agrees": {"patient": "p-0123456789abcdef"},
+    "in_order": {"annotator_a": "a-ffffffff"},
+    "whole_series_rows": {"structure": "heart"},
+    "slices_only_a": {"slices_only_a": -1},
+    "slices_only_b": {"slices_only_b": -1},
+    "slices_counted": {"slices_only_b": 2},
+    "dice": {"dice": 1.01},
+    "dice_as_drawn": {"dice": None},
+    "dice_of_one": {"drawn_by": "only_a"},
+    "mean_surface_distance_mm": {"mean_surface_distance_mm": -0.1},
+    "hausdorff_95_mm": {"hausdorff_95_mm": -0.1},
+    "distances_as_drawn": {"hausdorff_95_mm": None},
+    "area_a_mm2": {"area_a_mm2": -1.0},
+    "area_b_mm2": {"area_b_mm2": -1.0},
+    "area_difference_percent": {"area_difference_percent": 201.0},
+    "series_of_study": {"series_instance_uid": "2.25.7"},
+    "value_listed": {"value": "sunburn"},
+    "code_as_listed": {"code": "CA22"},
     "row_offset": {"row": 99},
     "splits_of_patient": {"split": "locked_test"},
     "splits_of_values": {"source_value_sha256": clean.training_slices()[-1]["source_value_sha256"]},
@@ -129,9 +165,17 @@ def defective(frame: pd.DataFrame, expectation: Expectation) -> pd.DataFrame:
         case "expect_column_distinct_values_to_contain_set":
             return changed(frame, {column: "train"}, slice(None))
         case "expect_column_pair_values_a_to_be_greater_than_b":
-            return changed(frame, {"minimum": 5000.0})
+            return changed(frame, {expectation.kwargs["column_B"]: 5000.0})
+        case _ if column == "values_of_single_kind":
+            return twice_labelled(frame)
         case _:
-            return changed(frame, OUT_OF_BOUNDS[column], everywhere)
+            change = {name: value for name, value in OUT_OF_BOUNDS[column].items() if name in frame}
+            return changed(frame, change, everywhere)
+
+
+def twice_labelled(frame: pd.DataFrame) -> pd.DataFrame:
+    """Another contrast phase of a series that has one."""
+    return pd.concat([frame, frame[frame["kind"] == "contrast_phase"].head(1).assign(value="delayed")])
 
 
 @pytest.mark.parametrize("name", SUITES)
@@ -249,7 +293,7 @@ def test_a_delivery_of_nothing_but_stacks_that_are_no_volumes_passes() -> None:
         assert audit("volumes", frame, related=clean.related()).broken == []
 
 
-@pytest.mark.parametrize("name", ["slices", "slice_windows", "volumes", "masks"])
+@pytest.mark.parametrize("name", [name for name in SUITES if SUITES[name].related])
 def test_a_comparison_that_was_not_provided_for_is_an_error_and_no_pass(name: str) -> None:
     with pytest.raises(ValueError, match=rf"suite {name} compares with .* pass related="):
         audit(name, clean.frame(name))

@@ -2,7 +2,8 @@
 
 LabelMe measures from the outer corner of the first pixel, whose centre is therefore at (0.5, 0.5). The file's own copy
 of the picture (`imageData`) and its path are never copied on; flags, group ids and descriptions are free text and are
-left behind too. Shapes of one label are united, whether they share a group or not; LabelMe has no holes.
+left behind too, but for one: a shape with the flag `proposal` was drawn by a model, and until somebody takes the flag
+off it is no annotation. Shapes of one label are united, whether they share a group or not; LabelMe has no holes.
 
 A polygon that crosses or retraces itself is filled by even-odd, as LabelMe shows it (Qt's path fill) and exports it
 (Pillow's polygon): the middle of a five-pointed star is empty, a keyhole is a ring. LabelMe's own export also paints
@@ -19,6 +20,7 @@ from typing import Any
 import numpy as np
 
 from medillus_pipeline.annotation.drawing import WHOLE_ITEM, Drawing
+from medillus_pipeline.annotation.formats.labelme_writing import PROPOSAL
 from medillus_pipeline.annotation.label_map import GRAIN, Region, fill, trimmed
 from medillus_pipeline.annotation.outcomes import Outcome, Reason, Refused
 from medillus_pipeline.annotation.slice_index import SliceIndex, Target
@@ -80,6 +82,8 @@ def read(data: bytes, path: str, index: SliceIndex, vocabulary: Vocabulary) -> D
             drawing.unknown(shape["label"], target.slice_name)
         else:
             try:
+                if _unconfirmed(shape):
+                    raise Refused(Reason.PROPOSAL_UNCONFIRMED)
                 drawing.add(target.slice_name, structure, _region(shape, target))
             except Refused as refused:
                 drawing.note(structure.key, refused.reason, target.slice_name)
@@ -93,6 +97,11 @@ def _image_stem(document: dict[str, Any]) -> str:
 
 def _is_shape(shape: Any) -> bool:
     return isinstance(shape, dict) and isinstance(shape.get("label"), str) and isinstance(shape.get("points"), list)
+
+
+def _unconfirmed(shape: dict[str, Any]) -> bool:
+    flags = shape.get("flags")
+    return isinstance(flags, dict) and bool(flags.get(PROPOSAL))
 
 
 def _points(shape: dict[str, Any]) -> list[Any]:

@@ -35,6 +35,8 @@ SOP_CLASSES = ("1.2.840.10008.5.1.4.1.1.66.4", "1.2.840.10008.5.1.4.1.1.66.7")
 """Segmentation Storage, Label Map Segmentation Storage."""
 THRESHOLD = 0.5
 """Share of the Maximum Fractional Value from which a pixel of a fractional segment counts as inside."""
+PROPOSER = "medillus organ_segmenter"
+"""Segment Algorithm Name of our own proposals. While such a segment is AUTOMATIC nobody has confirmed it."""
 MAXIMUM_SEGMENTS = 65_535
 MAXIMUM_DRAWN = 2**31
 """Pixels of all regions' boxes together, a byte each."""
@@ -91,7 +93,9 @@ class _Reader:
             number = int(segment.SegmentNumber)
             if number in self.segments or len(self.segments) > MAXIMUM_SEGMENTS:
                 raise Refused(Reason.BROKEN_FILE)
-            self.segments[number] = identify(segment, vocabulary)
+            self.segments[number] = (
+                Reason.PROPOSAL_UNCONFIRMED if _unconfirmed(segment) else identify(segment, vocabulary)
+            )
             self.labels[number] = label(segment)
         self.draw = Drawing(FORMAT)
         self.drawn = 0
@@ -199,6 +203,13 @@ class _Reader:
         known = [s.id for s in self.segments.values() if isinstance(s, Structure)]
         if len(set(known) & self.draw.structures) < len([i for i in known if i in self.draw.structures]):
             self.draw.remarks.add("segments of one structure were united")
+
+
+def _unconfirmed(segment: Dataset) -> bool:
+    kind, name = (
+        str(segment.get(keyword, "") or "").strip() for keyword in ("SegmentAlgorithmType", "SegmentAlgorithmName")
+    )
+    return kind == "AUTOMATIC" and name == PROPOSER
 
 
 def _whole(fit: Fit, frames: StoredFrames) -> bool:

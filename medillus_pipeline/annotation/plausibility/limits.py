@@ -28,5 +28,5 @@ class Limits:
     side_mm: float = 10.0
     middle_mm: float = 20.0
     island_share: float = 0.05
-    island_mm: float = 30.0
+    island_mm: float = 40.0
     regular_share: float = 0.75
