@@ -14,7 +14,7 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
-from medillus_pipeline.annotation.export_files import Format
+from medillus_pipeline.annotation.export_format import Format
 from medillus_pipeline.cli_deidentify import INTERRUPTED, progress_bar, stopped_like_ctrl_c, text_withheld
 from medillus_pipeline.errors import InputError
 from medillus_pipeline.settings import Settings
@@ -212,8 +212,8 @@ def _summarise(result: "Exported", destination: Path, *, what: str) -> None:
         aside.print(f"[yellow]left out:[/] series {escape(series)}: {escape(why)}", soft_wrap=True)
     if result.layers_lost:
         console.print(
-            f"{result.layers_lost} structures beneath others, or planning targets, are not in this format: "
-            "--format dicom-seg without --labelmap takes them along",
+            f"{result.layers_lost} structures beneath others, or planning targets, are not in this format, and what "
+            "their own annotator hands back will lack them: --format dicom-seg without --labelmap takes them along",
             soft_wrap=True,
         )
     said = f"{what} of {result.slices} slices, {result.structures} structures, in {result.files} files"

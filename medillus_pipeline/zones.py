@@ -88,7 +88,11 @@ class Zone:
     def read(self, path: str) -> bytes:
         """All bytes of an object. Raises FileNotFoundError, or StoreError when the store does not answer."""
         with self._answering():
-            return Path(self.full(path)).read_bytes() if self.is_local else self.fs.cat_file(self.full(path))
+            if self.is_local:
+                return Path(self.full(path)).read_bytes()
+            # One request: to ask for the size first costs as much again, and ranges could be of an older and a newer
+            # object.
+            return self.fs.cat_file(self.full(path), max_concurrency=1)
 
     def exists(self, path: str) -> bool:
         """Whether an object (or, locally, a folder) stands at `path`."""

@@ -17,7 +17,7 @@ from medillus_pipeline.settings import Settings, write_secret
 from medillus_pipeline.tables import LEDGER, MASK_ITEMS, TableStore
 
 LEDGER_ROW = {"member": "", "sha256": "0" * 64, "bytes": 1, "pseudonym": None}
-ITEM_ROW = {"item": "i-0123456789ab", "source_format": "labelme", "slices": 1}
+ITEM_ROW = {"item": "i-0123456789ab", "source_format": "labelme", "slices": 1, "remark": ""}
 
 
 @pytest.fixture

@@ -14,8 +14,9 @@ from pathlib import Path
 from typing import Any
 
 from medillus_pipeline.annotation.export_choice import Chosen
-from medillus_pipeline.annotation.export_files import Format, Options, SeriesFiles, index_file, series_files
+from medillus_pipeline.annotation.export_files import Options, SeriesFiles, index_file, series_files
 from medillus_pipeline.annotation.export_folder import ExportFolder
+from medillus_pipeline.annotation.export_format import Format
 from medillus_pipeline.annotation.export_readme import README, readme
 from medillus_pipeline.annotation.formats.label_names import write_itk_snap
 from medillus_pipeline.annotation.formats.segment_coding import Algorithm

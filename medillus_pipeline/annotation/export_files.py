@@ -9,7 +9,6 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
-from enum import StrEnum
 from typing import Any
 
 import numpy as np
@@ -17,27 +16,19 @@ from pydicom import Dataset, dcmread
 
 from medillus_pipeline import __version__
 from medillus_pipeline.annotation.export_choice import Chosen
+from medillus_pipeline.annotation.export_format import Format
 from medillus_pipeline.annotation.export_parts import Regions, files_of, label_map, lost, painted, visible, with_layers
 from medillus_pipeline.annotation.formats.label_names import write_itk_snap
+from medillus_pipeline.annotation.formats.label_volume import PROPOSED
 from medillus_pipeline.annotation.formats.labelme_writing import write_labelme
 from medillus_pipeline.annotation.formats.nifti_writing import write_label_nifti
 from medillus_pipeline.annotation.formats.segment_coding import Algorithm
 from medillus_pipeline.annotation.formats.segmentation_writing import write_segmentation
+from medillus_pipeline.annotation.label_map import Region
 from medillus_pipeline.annotation.slice_index import SliceIndex, Target
 from medillus_pipeline.annotation.vocabulary import Structure, Vocabulary
 from medillus_pipeline.dicom.reading import silenced
 from medillus_pipeline.errors import InputError
-
-PROPOSED = "proposal"
-"""What the file names and label names of a NIfTI proposal begin with."""
-
-
-class Format(StrEnum):
-    """What the files are."""
-
-    LABELME = "labelme"
-    DICOM_SEG = "dicom-seg"
-    NIFTI = "nifti"
 
 
 @dataclass(frozen=True)
@@ -80,18 +71,35 @@ def series_files(chosen: Sequence[Chosen], rows: Sequence[Mapping[str, Any]], op
 
 
 def _labelme(chosen: Sequence[Chosen], maps: Mapping[str, np.ndarray], options: Options) -> SeriesFiles:
-    made = SeriesFiles(layers_lost=sum(len(each.layers) for each in chosen))
+    made = SeriesFiles()
     for each in chosen:
-        name, values = each.slice["slice_name"], maps[each.slice["slice_name"]]
-        if not values.any():
-            continue
-        made.files[f"{name}.png"] = options.read(each.slice["path"])
-        confidence = each.proposed.confidence if each.proposed else None
-        for number, part in enumerate(files_of({name: visible(values)}, options.vocabulary), start=1):
+        name = each.slice["slice_name"]
+        parts = with_layers([each], {name: maps[name]}, options.vocabulary)
+        made.layers_lost += lost([each], parts)
+        if parts:
+            made.files[f"{name}.png"] = options.read(each.slice["path"])
+        for number, part in enumerate(parts, start=1):
             folder, picture = ("", f"{name}.png") if number == 1 else (f"unions-{number}/", f"../{name}.png")
-            shown = painted(part[name], *values.shape)
-            made.files[f"{folder}{name}.json"] = write_labelme(name, shown, options.vocabulary, picture, confidence)
+            made.files[f"{folder}{name}.json"] = _shapes(each, part[name], picture, options)
     return made
+
+
+def _shapes(chosen: Chosen, regions: Mapping[int, Region], picture: str, options: Options) -> bytes:
+    """One LabelMe file, in which structures may lie over one another: written sheet by sheet, each without overlap."""
+    sheets: list[np.ndarray] = []
+    for identifier, region in sorted(regions.items()):
+        sheet = next((s for s in sheets if not s[region.window][region.mask].any()), None)
+        if sheet is None:
+            sheet = np.zeros((chosen.slice["rows"], chosen.slice["columns"]), np.uint8)
+            sheets.append(sheet)
+        sheet[region.window][region.mask] = identifier
+    name, confidence = chosen.slice["slice_name"], chosen.proposed.confidence if chosen.proposed else None
+    files = [write_labelme(name, sheet, options.vocabulary, picture, confidence) for sheet in sheets]
+    if len(files) == 1:
+        return files[0]
+    documents = [json.loads(file) for file in files]
+    together = documents[0] | {"shapes": [shape for document in documents for shape in document["shapes"]]}
+    return json.dumps(together, ensure_ascii=False, indent=1).encode()
 
 
 def _segmentations(

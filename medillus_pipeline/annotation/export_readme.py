@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from medillus_pipeline.annotation.export_choice import Chosen
-from medillus_pipeline.annotation.export_files import Format
+from medillus_pipeline.annotation.export_format import Format
 
 README = "README.txt"
 
@@ -54,7 +54,7 @@ def readme(format: Format, proposed: Sequence[Chosen]) -> str:
     if proposed:
         parts.append(
             "A model drew these, and nobody has looked at them yet. They count for nothing\n"
-            f"until somebody confirms them: {CONFIRM[format]}"
+            f"until somebody confirms them:\n{CONFIRM[format]}"
         )
     parts.append(HAND_BACK)
     if proposed:

@@ -65,7 +65,7 @@ MEANINGS: dict[Reason, str] = {
     Reason.BROKEN_FILE: "the file cannot be read; export it again",
     Reason.TOO_LARGE: "the file or its contents exceed the limits for untrusted input; split it",
     Reason.UNSUPPORTED_FORMAT: "the format is not read here; export LabelMe, RTSTRUCT, DICOM SEG, NIfTI, NRRD or PNG",
-    Reason.NOT_AN_ANNOTATION: "a DICOM object that draws nothing, such as an image; images belong to a delivery",
+    Reason.NOT_AN_ANNOTATION: "it draws nothing: an image, or the picture of a slice; images belong to a delivery",
     Reason.UNSUPPORTED_SHAPE: "the kind of shape is not known; use a polygon, rectangle, circle or mask",
     Reason.NO_AREA: "it encloses no pixel's centre: a line, a point, or too thin; draw a closed shape",
     Reason.OPEN_CONTOUR: "the contour is open, a point or outside any plane; close it",

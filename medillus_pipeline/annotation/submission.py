@@ -28,6 +28,8 @@ from medillus_pipeline.tables import storable
 from medillus_pipeline.zones import Zone
 
 READY, DECLARATION, ANNOTATOR = "_READY", "batch.json", "annotator.txt"
+OWN = (".medillus.json", "README.txt")
+"""What an export leaves beside its files (`export.py`); nothing is drawn in them."""
 UNKNOWN = "unknown"
 DICOM = ((rtstruct.FORMAT, (rtstruct.SOP_CLASS,)), (segmentation.FORMAT, segmentation.SOP_CLASSES))
 """Formats that are DICOM objects, with their SOP classes."""
@@ -76,6 +78,7 @@ class Submission:
         self.root = root
         self.index = SliceIndex(slices)
         self.references = References(self.index, *namings)
+        self.pictures = {row["sha256"] for row in slices if "sha256" in row}
         self.studies = Studies(slices, *namings)
         self.pseudonyms = pseudonyms
         self.vocabulary = vocabulary
@@ -90,6 +93,10 @@ class Submission:
         for path in paths:
             name = PurePosixPath(path).name
             declares = name in (DECLARATION, ANNOTATOR)
+            if name in OWN:
+                self.side_files.add(path)
+                self.side_rows.append(receipt.ledger_row(self._load(path)[0], "directory", ""))
+                continue
             if not declares and not self.sides.wanted(path):
                 continue
             self.side_files.add(path)
@@ -126,6 +133,9 @@ class Submission:
         """One file, read as what it is; what cannot be used of it is noted in its drawing."""
         item, data = self._load(path)
         if not data:
+            return item
+        if item.sha256 in self.pictures:  # LabelMe keeps them beside its files
+            item.drawing.note(WHOLE_ITEM, Reason.NOT_AN_ANNOTATION, "")
             return item
         try:
             if item.drawing.source_format == LABELS:

@@ -8,9 +8,6 @@ in Explicit VR Little Endian, or not as expected in any way is None here: the ge
 or a calibration, is not here.
 """
 
-import math
-import re
-import struct
 from collections import OrderedDict
 from dataclasses import dataclass, fields, replace
 from typing import Any
@@ -21,10 +18,10 @@ from pydicom.filebase import DicomBytesIO
 
 from medillus_pipeline.dicom.calibration import Calibration
 from medillus_pipeline.dicom.decoding import PixelError
-from medillus_pipeline.dicom.encoding import LONG_VRS, STRING_VRS, UNDEFINED
 from medillus_pipeline.dicom.grey_tables import GreyTable
 from medillus_pipeline.dicom.picture_store import InHand
 from medillus_pipeline.dicom.pixels import grey_frame
+from medillus_pipeline.dicom.plain_header import Header, image_position, plain_header, unsigned
 from medillus_pipeline.dicom.png import decode_png
 from medillus_pipeline.dicom.rendering import SAME, Row, Task, render_instance
 from medillus_pipeline.dicom.slice_names import slice_name
@@ -42,7 +39,7 @@ SHARED = {"rows", "columns", "pixel_spacing", "orientation", "window", "window_c
 VIEW = {"window", "window_center", "window_width", "transform"}
 """Columns in which the pictures of a frame differ, besides path and hash."""
 
-_POSITION, _PIXELS = 0x00200032, 0x7FE00010
+_PIXELS = 0x7FE00010
 _SHAPE = (0x00280010, 0x00280011, 0x00280100, 0x00280002)
 """Rows, Columns, Bits Allocated, Samples per Pixel."""
 _PIXEL_GROUP = 0x7FE0
@@ -56,14 +53,6 @@ _TAGS = frozenset({0x00080005, 0x00080008, 0x00080016, 0x00080060, 0x00180015, 0
 _PER_SLICE = frozenset({0x00280106, 0x00280107, 0x00541300, 0x00541330})
 """Smallest and Largest Image Pixel Value, Frame Reference Time, Image Index: they change from slice to slice and say
 nothing of how it is shown."""
-_ONE = rb" *([+-]?[0-9]{1,16}(?:\.[0-9]{0,16})?(?:[eE][+-]?[0-9]{1,3})?) *"
-_NUMBERS = re.compile(rb"\\".join([_ONE] * 3))
-_SHORT, _LENGTH = struct.Struct("<HH2sH").unpack_from, struct.Struct("<L").unpack_from
-_ITEM = struct.Struct("<HHL").unpack_from
-_LONG = {vr.encode() for vr in LONG_VRS}
-_KNOWN = {vr.encode() for vr in STRING_VRS | {"AT", "FL", "FD", "SL", "SS", "UL", "US"}}
-_EXPLICIT = b"\x02\x00\x10\x00UI\x14\x001.2.840.10008.1.2.1\x00"
-"""Transfer Syntax UID in the meta information: Explicit VR Little Endian."""
 _SIDE = 256
 """Rows and columns of the made frame that holds each 16-bit word once."""
 
@@ -89,10 +78,10 @@ class NativeFrames:
         """The pictures of a file, (rows, columns) uint8, each with its row but for `path` and `sha256`; None where the
         general path has to render it.
         """
-        header = _header(data) if task.output == "grey8" and not task.further else None
+        header = plain_header(data) if task.output == "grey8" and not task.further else None
         if header is None:
             return None
-        words, position, key = _stored(data, header), _position(data, header), _key(data, header, task)
+        words, position, key = _stored(data, header), image_position(data, header), _key(data, header, task)
         if words is None or position is None or key is None:
             return None
         if key in self._learnt:
@@ -116,91 +105,13 @@ class NativeFrames:
         return learnt
 
 
-Header = dict[int, tuple[int, int]]
-"""Tag → where its value starts and ends, as Explicit VR Little Endian files have it."""
-
-
-def _header(data: bytes | memoryview) -> Header | None:
-    """Where the elements of a file stand; None where it is no plain Explicit VR Little Endian: `encoded.scan` reads
-    more, and takes three times as long for it.
-    """
-    if bytes(data[128:140]) != b"DICM\x02\x00\x00\x00UL\x04\x00":
-        return None
-    start = 144 + int.from_bytes(data[140:144], "little")
-    if _EXPLICIT not in bytes(data[144:start]):
-        return None
-    found: Header = {}
-    end, previous = len(data), 0x0002FFFF
-    try:
-        while start < end:
-            group, number, vr, length = _SHORT(data, start)
-            start += 8
-            if vr in _LONG:
-                (length,) = _LENGTH(data, start)
-                start += 4
-            elif vr not in _KNOWN:
-                return None
-            tag = group << 16 | number
-            if tag <= previous:
-                return None
-            previous = tag
-            stop = start + length if length != UNDEFINED else _sequence_end(data, start, vr)
-            found[tag] = start, stop
-            start = stop
-    except (struct.error, RecursionError, ValueError):
-        return None
-    return found if start == end else None
-
-
-def _sequence_end(data: bytes | memoryview, start: int, vr: bytes) -> int:
-    """Where a sequence of undefined length ends, its delimiter included (PS3.5 7.5). Raises ValueError for anything
-    else of undefined length, struct.error past the end of the file.
-    """
-    if vr != b"SQ":
-        raise ValueError("only a sequence is walked")
-    while True:
-        group, number, length = _ITEM(data, start)
-        start += 8
-        if group != 0xFFFE or number not in (0xE000, 0xE0DD):
-            raise ValueError("no item")
-        if number == 0xE0DD:
-            return start
-        if length != UNDEFINED:
-            start += length
-            continue
-        while True:
-            group, number, inner, length = _SHORT(data, start)
-            start += 8
-            if (group, number) == (0xFFFE, 0xE00D):
-                break
-            if inner in _LONG:
-                (length,) = _LENGTH(data, start)
-                start += 4
-            elif inner not in _KNOWN:
-                raise ValueError("not a known VR")
-            start = start + length if length != UNDEFINED else _sequence_end(data, start, inner)
-
-
 def _stored(data: bytes | memoryview, header: Header) -> np.ndarray | None:
     """The stored words (rows, columns) uint16 of a single grey frame, in place."""
-    rows, columns, bits, samples = (_unsigned(data, header.get(tag)) for tag in _SHAPE)
+    rows, columns, bits, samples = (unsigned(data, header.get(tag)) for tag in _SHAPE)
     start, end = header.get(_PIXELS, (0, 0))
     if bits != 16 or samples != 1 or not rows * columns or end - start != 2 * rows * columns:
         return None
     return np.frombuffer(data, "<u2", rows * columns, start).reshape(rows, columns)
-
-
-def _unsigned(data: bytes | memoryview, place: tuple[int, int] | None) -> int:
-    """An unsigned number of 16 bits, 0 where it is missing."""
-    return int.from_bytes(data[place[0] : place[1]], "little") if place and place[1] - place[0] == 2 else 0
-
-
-def _position(data: bytes | memoryview, header: Header) -> list[float] | None:
-    """ImagePositionPatient where it is three plain numbers."""
-    start, end = header.get(_POSITION, (0, 0))
-    match = _NUMBERS.fullmatch(data, start, end)
-    numbers = [float(number) for number in match.groups()] if match else []
-    return numbers if numbers and all(map(math.isfinite, numbers)) else None
 
 
 def _key(data: bytes | memoryview, header: Header, task: Task) -> tuple[Any, ...] | None:

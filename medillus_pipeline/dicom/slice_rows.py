@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 Row = dict[str, Any]
 
 _DIGEST = 32
-_TOGETHER = 4096
+_TOGETHER = 512
 """Rows that are dictionaries at a time on their way into a table."""
 _NONE = float("nan")
 
@@ -96,7 +96,14 @@ class PictureRows(Sequence[Row]):
             self._table.to_arrow([self[number] for number in order[start : start + _TOGETHER]])
             for start in range(0, len(order), _TOGETHER)
         ]
-        return pa.concat_tables(parts).combine_chunks() if parts else self._table.to_arrow([])
+        if not parts:
+            return self._table.to_arrow([])
+        columns = []
+        while len(columns) < len(self._table.columns):  # one at a time, or the whole table would be there twice
+            columns.append(pa.concat_arrays([chunk for part in parts for chunk in part.column(0).chunks]))
+            parts = [part.remove_column(0) for part in parts]
+            pa.default_memory_pool().release_unused()  # the pool would keep what the parts took
+        return pa.Table.from_arrays(columns, schema=self._table.arrow_schema())
 
     def _own(self, k: int) -> Row:
         return {"frame": self._frame[k], "sha256": self._digests[k * _DIGEST : (k + 1) * _DIGEST].hex()}

@@ -3,6 +3,7 @@
 What the work is, is not here.
 """
 
+import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Executor, Future, ProcessPoolExecutor
@@ -18,8 +19,9 @@ Given = TypeVar("Given")
 HEAP = 16 << 20
 """Bytes of a block that is freed once at the start of a worker: glibc then keeps blocks up to that size instead of
 giving each back to the system and paying for its pages again with the next file."""
-AHEAD = 32
-"""Chunks of tasks that wait for a worker or for their turn: results come in order, and one may be slow."""
+AHEAD = max(16, 4 * (os.cpu_count() or 1))
+"""Chunks of tasks that are with a worker, or wait for one or for their turn: results come in order, and one may be
+slow."""
 
 
 @contextmanager

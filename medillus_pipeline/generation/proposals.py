@@ -16,11 +16,10 @@ from typing import Any
 import numpy as np
 from scipy import ndimage
 
-from medillus_pipeline.dicom.slice_values import SliceValues
 from medillus_pipeline.generation import canonical
 from medillus_pipeline.generation.config import DatasetConfig
-from medillus_pipeline.generation.packing import SURVEYED_SLICES, affine_of
 from medillus_pipeline.generation.segmenter import Segmenter
+from medillus_pipeline.generation.series_frame import SeriesFrame, affine_of
 from medillus_pipeline.zones import Zone
 
 Row = dict[str, Any]
@@ -121,15 +120,16 @@ def propose(
     SLICES; `config` is that of the dataset which the segmenter learned from. Raises PixelError when a slice cannot be
     decoded.
     """
-    series = SeriesFrame(rows, clean, config)
+    width = config.field_of_view_mm.get((rows[0]["body_part"] or "").upper(), config.default_field_of_view_mm)
+    series = SeriesFrame(rows, clean, modality=config.modality, size=config.size, field_of_view=width)
     chosen = sorted(
         (row for row in rows if wanted is None or row["slice_name"] in wanted), key=lambda r: r["slice_name"]
     )
     for row in chosen:
-        values, inside = series.canonical_slice(row)
-        probabilities = segmenter.predict(values[None])[0]
+        found = series.slice(row)
+        probabilities = segmenter.predict(found.values[None])[0]
         labels, confidence = _on_slice(probabilities, row, series.frame, segmenter.classes)
-        yield Proposal(row["slice_name"], labels, confidence, uncertainty(probabilities, inside))
+        yield Proposal(row["slice_name"], labels, confidence, uncertainty(probabilities, found.inside))
 
 
 def uncertainty(probabilities: np.ndarray, inside: np.ndarray) -> float:
@@ -140,54 +140,6 @@ def uncertainty(probabilities: np.ndarray, inside: np.ndarray) -> float:
         return 0.0
     entropy = -(probabilities * np.log(np.clip(probabilities, 1e-12, None))).sum(0)
     return float(np.clip(entropy[inside].mean() / np.log(len(probabilities)), 0.0, 1.0))
-
-
-class SeriesFrame:
-    """The canonical frame of a series and its slices in it, values as `packing.pack_series` makes them where no mask
-    reaches out of the body.
-    """
-
-    def __init__(self, rows: Sequence[Row], clean: Zone, config: DatasetConfig) -> None:
-        of_ct = config.modality == "CT"
-        self.reader = SliceValues(clean, canonical.AIR if of_ct else None)
-        self.outside = canonical.AIR if of_ct else canonical.NORMALISED_RANGE[0]
-        self.threshold = canonical.BODY_THRESHOLD_HU if of_ct else canonical.NORMALISED_BODY_THRESHOLD
-        ordered = sorted(rows, key=lambda row: (_middle(row)[2], row["slice_name"]))
-        survey = [ordered[i] for i in np.unique(np.linspace(0, len(ordered) - 1, SURVEYED_SLICES).round().astype(int))]
-        surveyed = [self.reader.values(row) for row in survey]
-        samples = None if of_ct else np.concatenate([values.ravel()[::7] for values in surveyed])
-        self.scale = None if samples is None else canonical.series_scale(samples)
-        boxes = [
-            box
-            for row, values in zip(survey, surveyed, strict=True)
-            if (box := canonical.body_box(self._body(self._scaled(values), row), affine_of(row))) is not None
-        ]
-        left, right, front, back = (
-            np.median(np.array(boxes), axis=0) if boxes else np.repeat(_middle(ordered[0])[:2], 2)
-        )
-        body_part = (rows[0]["body_part"] or "").upper()
-        width = config.field_of_view_mm.get(body_part, config.default_field_of_view_mm)
-        self.frame = canonical.Frame(config.size, width, float(left + right) / 2, float(front + back) / 2)
-
-    def canonical_slice(self, row: Row) -> tuple[np.ndarray, np.ndarray]:
-        """Calibrated values (size, size) int16, and where at least half of a pixel is body (size, size) bool."""
-        values = np.maximum(self._scaled(self.reader.values(row)), self.outside)
-        body = self._body(values, row)
-        grid, k = canonical.source_grid(affine_of(row), self.frame)
-        resampled = canonical.resample_values(np.where(body, values, self.outside), grid, k, self.outside)
-        inside = canonical.resample_values(body, grid, k, 0.0) >= 0.5
-        return np.rint(np.clip(resampled, -32768, 32767)).astype(np.int16), inside
-
-    def _scaled(self, values: np.ndarray) -> np.ndarray:
-        return values if self.scale is None else canonical.normalised(values, self.scale)
-
-    def _body(self, values: np.ndarray, row: Row) -> np.ndarray:
-        return canonical.body_mask(values, tuple(row["pixel_spacing"]), self.threshold)
-
-
-def _middle(row: Row) -> np.ndarray:
-    """(3,) LPS mm of the slice's middle."""
-    return (affine_of(row) @ np.array([(row["columns"] - 1) / 2, (row["rows"] - 1) / 2, 0, 1]))[:3]
 
 
 def _on_slice(

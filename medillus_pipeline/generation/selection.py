@@ -9,7 +9,7 @@ from typing import Any
 
 from medillus_pipeline.generation.canonical import is_axial
 from medillus_pipeline.generation.config import DatasetConfig
-from medillus_pipeline.generation.packing import affine_of
+from medillus_pipeline.generation.series_frame import affine_of
 
 Row = dict[str, Any]
 

@@ -4,11 +4,11 @@
     python -m medillus_pipeline_tests.benchmarks.slices_scale --s3 200
 
 Deliveries are made: slices of 128 x 128, each another picture of soft tissue in air, 250 to a series. Each size runs in
-a process of its own, which says its CPU time with that of its workers, and the greatest memory of itself (with the
-table of INSTANCES, after the slices, with the finished table of SLICES) and of the greatest of the workers. `--s3`
-renders so many slices of 512 x 512, native and as JPEG 2000, from and into a folder and an S3 server (moto) on loopback
-in a process of its own, by turns, and says the rates on the clock: reads, decoding and uploads overlap or they do not.
-The server is in Python and may well be what is waited for, so its CPU time is said too.
+a process of its own, which says its CPU time with that of its workers, and the memory of itself (with the table of
+INSTANCES alone, the greatest while it renders, and while it makes the table of SLICES) and of the greatest of the
+workers. `--s3` renders so many slices of 512 x 512, native and as JPEG 2000, from and into a folder and an S3 server
+(moto) on loopback in a process of its own, by turns, and says the rates on the clock: reads, decoding and uploads
+overlap or they do not. The server is in Python and may well be what is waited for, so its CPU time is said too.
 How fast a slice is against other programs is not measured here (`slices_speed.py`).
 """
 
@@ -43,20 +43,17 @@ from medillus_pipeline_tests.dicom.image_files import encoded, image
 
 SIDE = 128
 SERIES = 250
+TABLE = "instances.arrow"
 GOAL = 0.7
 
 
 def scale(folder: Path, count: int, workers: int) -> dict[str, float]:
-    """Microseconds of CPU per slice, seconds, and greatest memory in MB of this process before and after, once there is
-    a table to publish, and of a worker, for the made delivery of `count` slices in `folder`.
+    """Microseconds of CPU per slice, seconds, and memory in MB for the made delivery of `count` slices in `folder`: of
+    this process before, the greatest while it renders and while it makes the table, and the greatest of a worker.
     """
-    first = row_of(folder / _described({}, 0)["path"], 0)
-    table = pa.concat_tables(
-        INSTANCES.to_arrow([_described(first, n) for n in range(start, min(start + SERIES, count))])
-        for start in range(0, count, SERIES)
-    ).combine_chunks()
-    gc.collect()
-    before = _memory(resource.RUSAGE_SELF)
+    # As Arrow's own format: what reading Parquet leaves behind would be used for the slices, and hide what they take.
+    table = pa.ipc.open_file((folder / TABLE).read_bytes()).read_all()
+    before = _settled()
     began, wall = _cpu(), time.perf_counter()
     made = render_delivery(table, Zone(folder.as_uri()), window="soft-tissue", remembering=False, workers=workers)
     wall = time.perf_counter() - wall
@@ -66,9 +63,10 @@ def scale(folder: Path, count: int, workers: int) -> dict[str, float]:
         "each": 1e6 * (_cpu() - began) / count,
         "wall": wall,
         "before": before,
-        "after": _memory(resource.RUSAGE_SELF),
+        "rendering": _memory(resource.RUSAGE_SELF),
         "worker": _memory(resource.RUSAGE_CHILDREN),
     }
+    _settled()
     to_parquet(made.slices.to_arrow())
     return said | {"table": _memory(resource.RUSAGE_SELF)}
 
@@ -94,6 +92,14 @@ def _cpu() -> float:
     return sum(each.ru_utime + each.ru_stime for each in spent)
 
 
+def _settled() -> float:
+    """Give back what is free, begin to measure the greatest memory anew (Linux) and say what it begins with."""
+    gc.collect()
+    pa.default_memory_pool().release_unused()
+    Path("/proc/self/clear_refs").write_text("5")
+    return _memory(resource.RUSAGE_SELF)
+
+
 def _memory(who: int) -> float:
     return resource.getrusage(who).ru_maxrss / 1024
 
@@ -106,9 +112,9 @@ def scaling(place: Path, counts: list[int], workers: int) -> None:
         _made_delivery(folder, count)
         said = in_own_process(scale, folder, count, workers)
         print(
-            f"{count:>7} slices: {said['each']:>6.0f} microseconds of CPU each, {said['wall']:>6.1f} s; at most "
-            f"{said['before']:.0f} MB with the table of INSTANCES, {said['after']:.0f} MB when all are rendered, "
-            f"{said['table']:.0f} MB with the table of SLICES, {said['worker']:.0f} MB in a worker"
+            f"{count:>7} slices: {said['each']:>6.0f} microseconds of CPU each, {said['wall']:>6.1f} s; "
+            f"{said['before']:.0f} MB with the table of INSTANCES, at most {said['rendering']:.0f} MB while rendering, "
+            f"{said['table']:.0f} MB while SLICES becomes a table, {said['worker']:.0f} MB in a worker"
         )
         shutil.rmtree(folder)
 
@@ -127,6 +133,10 @@ def _made_delivery(folder: Path, count: int) -> None:
         path = folder / _described({}, number)["path"]
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(encoded(image(pixels, **calibration, **geometry, **where)))
+    first = row_of(folder / _described({}, 0)["path"], 0)
+    table = INSTANCES.to_arrow([_described(first, n) for n in range(count)])
+    with pa.ipc.new_file(str(folder / TABLE), table.schema) as file:
+        file.write_table(table)
 
 
 def stores(place: Path, count: int, rounds: int, workers: int) -> None:

@@ -88,6 +88,15 @@ def test_a_file_that_is_gone_from_the_store_is_counted_and_stops_no_other(remote
     assert rendered.skipped == {"unreadable_file": 1}
 
 
+def test_an_object_is_read_in_one_request(remote: Zone, caplog: pytest.LogCaptureFixture) -> None:
+    """Asked for its size first it would cost as much again, and in ranges it could be of two versions."""
+    remote.write("large", bytes(60 << 20))
+    with caplog.at_level("INFO", "werkzeug"):
+        caplog.clear()
+        assert remote.read("large") == bytes(60 << 20)
+    assert [record.getMessage().split('"')[1].split()[0] for record in caplog.records] == ["GET"]
+
+
 def test_a_worker_goes_on_while_the_store_has_not_answered(server: Any) -> None:
     zone = Slow("s3://hospital/slow")
     with beside(zone, []):

@@ -20,6 +20,8 @@ from medillus_pipeline.annotation.slice_index import SliceIndex, Target
 from medillus_pipeline.annotation.vocabulary import Structure, Vocabulary
 
 MAXIMUM_VOXELS = 1_000_000_000
+PROPOSED = "proposal"
+"""What the label names of a volume that a model drew begin with, until somebody confirms them."""
 GREATEST_LABEL = 65_535
 GREATEST_MM = 1e6
 FIT = 0.25
@@ -131,7 +133,9 @@ def _draw_plane(drawing: Drawing, plane: np.ndarray, target: Target, meaning: Me
     for value, box in zip(present[present > 0], boxes, strict=True):
         structure = meaning.get(int(value), f"value {value}")
         if isinstance(structure, str):
-            if structure:
+            if structure.startswith(f"{PROPOSED}:"):
+                drawing.note(WHOLE_ITEM, Reason.PROPOSAL_UNCONFIRMED, target.slice_name)
+            elif structure:
                 drawing.unknown(structure, target.slice_name)
             continue
         region = trimmed(plane[box] == value, box[0].start, box[1].start)
