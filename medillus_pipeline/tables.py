@@ -196,7 +196,7 @@ MASKS = Table(
         Column("frame", "int32", "frame number, from 1"),
         Column("patient", "string", "patient pseudonym"),
         Column("annotator", "string", "annotator pseudonym, a-<8 hex>"),
-        Column("revision", "int32", "revision by that annotator, from 1; the greatest is in force"),
+        Column("revision", "int32", "revision by that annotator, growing, with gaps; the greatest is in force"),
         Column("source_format", "string", "labelme, rtstruct, nifti …"),
         Column("item", "string", "the submitted item it came from, as in mask_items"),
         Column("rows", "int32", "height in pixels, equal to the slice's"),
@@ -303,7 +303,7 @@ STUDY_LABELS = Table(
         Column("value", "string", "key of annotation/study/pathology.csv, stage group or TNM, or contrast phase"),
         Column("code", "string", "ICD-11 MMS code of a pathology, or empty"),
         Column("annotator", "string", "annotator pseudonym, a-<8 hex>"),
-        Column("revision", "int32", "revision by that annotator, from 1; the greatest is in force"),
+        Column("revision", "int32", "revision by that annotator, growing, with gaps; the greatest is in force"),
     ),
     ("study_instance_uid", "series_instance_uid", "kind", "value", "annotator", "revision"),
 )

@@ -80,9 +80,9 @@ class Site:
 
 
 def ct(number: int) -> bytes:
-    """A CT slice of the series number // FAR, its pixels a ramp from air to bone."""
+    """A CT slice of the series number // FAR, its pixels a ramp from water to bone: all of it is body."""
     series = f"1.2.826.0.1.97.{number // FAR}"
-    ramp = np.linspace(0, 2000, ROWS * COLUMNS).astype("<u2") + number % FAR
+    ramp = np.linspace(1000, 2000, ROWS * COLUMNS).astype("<u2") + number % FAR
     return encoded(image(number=number, SeriesInstanceUID=series, PixelData=ramp.tobytes()))
 
 

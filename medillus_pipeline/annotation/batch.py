@@ -14,9 +14,9 @@ from medillus_pipeline.annotation import receipt
 from medillus_pipeline.annotation.plausibility.copies import copied
 from medillus_pipeline.annotation.plausibility.findings import Finding, FindingKind, Severity, rows
 from medillus_pipeline.annotation.publication import Existing, Published, gather, publish
-from medillus_pipeline.annotation.receipt import Item
 from medillus_pipeline.annotation.screening import Values, screen
 from medillus_pipeline.annotation.slice_index import SliceIndex
+from medillus_pipeline.annotation.study.label_revisions import settle
 from medillus_pipeline.annotation.submission import READY, Submission
 from medillus_pipeline.annotation.vocabulary import Vocabulary
 from medillus_pipeline.zones import Zone
@@ -73,13 +73,13 @@ def read_batch(
     gathered = gather(items, existing, vocabulary)
     findings = screen(gathered, submission.index, values, vocabulary, warn_only=warn_only)
     published = publish(gathered, existing, submission.index, clean, vocabulary)
+    labels = settle(items, existing.labels)
     lines = receipt.lines(items)
-    labels = {tuple(row.values()): row for item in items for row in _labels(item, existing)}
     return Batch(
         masks=published.masks,
         layers=published.layers,
         findings=findings + _afterthoughts(published, existing, submission.index, vocabulary),
-        labels=list(labels.values()),
+        labels=labels,
         items=lines,
         ledger=submission.side_rows + receipt.ledger(items, lines),
         counts=receipt.counts(lines),
@@ -110,8 +110,3 @@ def _afterthoughts(published: Published, existing: Existing, index: SliceIndex, 
             series = index.by_name[finding.slice_name or ""].series_instance_uid
             found += rows([finding], series, annotator, vocabulary)
     return found
-
-
-def _labels(item: Item, existing: Existing) -> Rows:
-    revision = item.revision or existing.label_revisions.get(item.annotator, 0) + 1
-    return [row | {"revision": revision} for row in item.labels]

@@ -15,6 +15,7 @@ from medillus_pipeline.annotation.layers import Covered, layer_of
 from medillus_pipeline.annotation.outcomes import Outcome, Reason
 from medillus_pipeline.annotation.receipt import Item
 from medillus_pipeline.annotation.slice_index import SliceIndex, Target
+from medillus_pipeline.annotation.study.label_revisions import LabelsInForce
 from medillus_pipeline.annotation.vocabulary import Vocabulary
 from medillus_pipeline.dicom.png import encode_png
 from medillus_pipeline.zones import Zone
@@ -61,14 +62,21 @@ class _InForce:
 
 
 class Existing:
-    """Masks, layers and labels (rows of MASKS, MASK_LAYERS, STUDY_LABELS) that other batches published before."""
+    """Masks, layers and labels (rows of MASKS, MASK_LAYERS, STUDY_LABELS) of the batches that arrived before.
+
+    `arrival` is this batch's place in the order of arrival, from 1: the least revision that it gives. A batch may be
+    published after a later one, when its slices came late; its revision is then still the lower of the two.
+    """
 
     def __init__(
         self,
         masks: Iterable[Mapping[str, Any]],
         layers: Iterable[Mapping[str, Any]] = (),
         labels: Iterable[Mapping[str, Any]] = (),
+        *,
+        arrival: int = 1,
     ) -> None:
+        self.arrival = arrival
         self._found: dict[tuple[str, str], _InForce] = defaultdict(_InForce)
         self.owners: list[dict[str, Any]] = []
         """Whose slice each label map lies on: rows of MASKS without all but `sha256`, `patient` and `slice_name`."""
@@ -81,11 +89,7 @@ class Existing:
             found = self._found[row["slice_name"], row["annotator"]]
             if found.at(int(row["revision"])):
                 found.layers.add(_essence(row))
-        self.label_revisions: dict[str, int] = defaultdict(int)
-        """The greatest revision of each annotator's labels."""
-        for row in labels:
-            newest = self.label_revisions[row["annotator"]]
-            self.label_revisions[row["annotator"]] = max(newest, int(row["revision"]))
+        self.labels = LabelsInForce(labels, arrival)
 
     def __getitem__(self, place: tuple[str, str]) -> _InForce:
         return self._found.get(place, _InForce())
@@ -141,7 +145,8 @@ def publish(
             {i: d.region for i, d in drawn.items() if d.layer is None}, target.rows, target.columns, vocabulary
         )
         first = next(iter(drawn.values())).item
-        revision = max((d.item.revision or 0 for d in drawn.values()), default=0) or before.newest + 1
+        declared = max((d.item.revision or 0 for d in drawn.values()), default=0)
+        revision = declared or max(existing.arrival, before.newest + 1)
         identity = {"slice_name": name, "annotator": annotator, "revision": revision}
         layers = [identity | row for row in _layers(drawn, composed, target)]
         encoded = encode_png(composed.values, palette) if composed.areas else b""

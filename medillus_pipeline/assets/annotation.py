@@ -130,7 +130,10 @@ def masks(
         batch = read_batch(
             Submission(store.landing, root, known_slices, pseudonymiser, words, pseudonymiser),
             store.clean,
-            Existing(*(_rows_of(store.tables, table, former) for table in (MASKS, MASK_LAYERS, STUDY_LABELS))),
+            Existing(
+                *(_rows_of(store.tables, table, former) for table in (MASKS, MASK_LAYERS, STUDY_LABELS)),
+                arrival=len(former) + 1,
+            ),
             values=lambda target: values.hounsfield(row_of[target.slice_name]),
             warn_only=[FindingKind(kind) for kind in config.warn_only],
             progress=progress_to(context, "items read"),

@@ -159,6 +159,14 @@ def test_a_slice_with_targets_only_has_a_layer_and_no_mask(desk: Desk) -> None:
     assert not batch.masks and len(batch.layers) == 1
 
 
+def test_a_batch_that_is_published_late_stays_behind_a_later_one(desk: Desk) -> None:
+    """The first batch waited for its slices; the second came after it and was published before it."""
+    desk.drop(f"{name(desk)}.json", labelme(shape("liver", SQUARE)))
+    second = read_batch(desk.submission(), desk.clean, Existing([], arrival=2)).masks
+    first = read_batch(desk.submission(), desk.clean, Existing([], arrival=1)).masks
+    assert (first[0]["revision"], second[0]["revision"]) == (1, 2)
+
+
 def test_another_annotator_is_a_second_reader(desk: Desk) -> None:
     desk.drop(f"{name(desk)}.json", labelme(shape("liver", SQUARE)))
     earlier = desk.read().masks

@@ -60,6 +60,10 @@ def segments(kind: Any = segmentations.LIVER, **changes: Any) -> bytes:
     return segmentations.made(pixels, [segmentations.segment(1, kind)], **changes)
 
 
+def other_series(dataset: Any) -> None:
+    dataset.ReferencedSeriesSequence[0].SeriesInstanceUID = ELSEWHERE
+
+
 def unheard_of(dataset: Any) -> None:
     segment = dataset.SegmentSequence[0]
     segment.SegmentLabel = NONSENSE
@@ -148,6 +152,7 @@ REFUSALS: dict[str, dict[str, tuple[Callable[[Desk], Files], Line]]] = {
             file(lambda: segments(images=segmentations.sources(PatientID=STRANGER))),
             whole("other_patient"),
         ),
+        "wrong series": (file(lambda: segments(edit=other_series)), ("liver", "refused", "other_series", 3)),
         "wrong grid": (file(lambda: segments(edit=MOVED)), ("liver", "refused", "other_geometry", 3)),
         "unknown label": (file(lambda: segments(edit=unheard_of)), whole("unknown_label", 3)),
         "broken file": (file(lambda: cut(segments())), whole("broken_file")),

@@ -15,7 +15,7 @@ def publish_masks(site: Site, *batches: str, pending: bool = False, seen: int = 
     outcome = ("pending", "unknown_slice") if pending else ("accepted", "")
     site.instance.add_dynamic_partitions("annotation_batches", batches)
     for batch in batches:
-        line = {"item": "i-000000000000", "structure": "*", "source_format": "labelme", "slices": 1}
+        line = {"item": "i-000000000000", "structure": "*", "source_format": "labelme", "slices": 1, "remark": ""}
         line |= {"outcome": outcome[0], "reason": outcome[1]}
         site.store.tables.publish(MASK_ITEMS, batch, MASK_ITEMS.to_arrow([line]))
         site.store.tables.publish(MASKS, batch, MASKS.to_arrow([] if pending else clean.masks()))

@@ -63,12 +63,12 @@ def scale(folder: Path, count: int, workers: int) -> dict[str, float]:
         "each": 1e6 * (_cpu() - began) / count,
         "wall": wall,
         "before": before,
-        "rendering": _memory(resource.RUSAGE_SELF),
-        "worker": _memory(resource.RUSAGE_CHILDREN),
+        "rendering": _greatest(),
+        "worker": resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024,
     }
     _settled()
     to_parquet(made.slices.to_arrow())
-    return said | {"table": _memory(resource.RUSAGE_SELF)}
+    return said | {"table": _greatest()}
 
 
 def _described(first: dict[str, Any], number: int) -> dict[str, Any]:
@@ -97,11 +97,13 @@ def _settled() -> float:
     gc.collect()
     pa.default_memory_pool().release_unused()
     Path("/proc/self/clear_refs").write_text("5")
-    return _memory(resource.RUSAGE_SELF)
+    return _greatest()
 
 
-def _memory(who: int) -> float:
-    return resource.getrusage(who).ru_maxrss / 1024
+def _greatest() -> float:
+    """Greatest memory of this process; getrusage begins with that of the process which started it."""
+    status = Path("/proc/self/status").read_text()
+    return int(status.partition("VmHWM:")[2].split()[0]) / 1024
 
 
 def scaling(place: Path, counts: list[int], workers: int) -> None:

@@ -33,7 +33,7 @@ def site(shared: Site) -> Iterator[Site]:
     """The same, and after each test the proof that what was published before is as it was, byte for byte."""
     before = _of(shared, *BEFORE)
     shared.said.clear()
-    assert len(before) == 5
+    assert len(before) == 9
     yield shared
     assert _of(shared, *BEFORE) == before
 
@@ -183,7 +183,7 @@ def test_a_batch_of_which_nothing_can_be_used_publishes_a_receipt_and_no_mask(si
     assert "`medillus receipt useless` lists the items" in message
     assert outcomes(site, "useless") == [("*", "refused", "broken_file")]
     assert not published(site, "useless")
-    site.land("annotations", "useless", {name: drawing("liver")})
+    site.land("annotations", "useless", {name: drawing("spleen")})
     assert site.run("ingest_annotations", "useless").success
     assert accepted(site, "useless") == [site.slice_name(1003)]
 

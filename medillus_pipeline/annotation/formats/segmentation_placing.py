@@ -78,11 +78,16 @@ class Placing:
         self._fits: dict[tuple[Plane, Source], Fit | Reason] = {}
 
     def fit(self, frame: Plane, source: Source) -> Fit | Reason:
-        """The slice that a frame was drawn on, else OTHER_GEOMETRY, AMBIGUOUS_SERIES, or (pending) UNKNOWN_SLICE."""
+        """The slice that a frame was drawn on, else OTHER_SERIES, OTHER_GEOMETRY, AMBIGUOUS_SERIES, or (pending)
+        UNKNOWN_SLICE.
+        """
         key = frame, source
         if key not in self._fits:
             named = [t for uid_, n in source.instances for t in self._instance(uid_, n)]
-            self._fits[key] = self._among(frame, named, source.moved) if named else self._by_place(frame, source)
+            if self.series and any(target.series_instance_uid not in self.series for target in named):
+                self._fits[key] = Reason.OTHER_SERIES
+            else:
+                self._fits[key] = self._among(frame, named, source.moved) if named else self._by_place(frame, source)
         return self._fits[key]
 
     def _instance(self, instance: str, frame: int | None) -> list[Target]:

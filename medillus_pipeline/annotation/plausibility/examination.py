@@ -4,7 +4,7 @@ from collections.abc import Collection, Mapping, Sequence
 
 from medillus_pipeline.annotation.label_map import Region
 from medillus_pipeline.annotation.plausibility import expectations
-from medillus_pipeline.annotation.plausibility.findings import Finding, FindingKind, downgraded
+from medillus_pipeline.annotation.plausibility.findings import Finding, FindingKind, Severity, downgraded
 from medillus_pipeline.annotation.plausibility.limits import Limits
 from medillus_pipeline.annotation.plausibility.place import examine_place
 from medillus_pipeline.annotation.plausibility.shape import examine_shape
@@ -57,5 +57,7 @@ def examine(
         found += wrong
         found += examine_sizes(drawn, volumes or {})
         found += examine_shape(drawn, {(one.structure, one.slice_name) for one in wrong})
-    found.sort(key=lambda f: (f.structure, f.kind, f.slice_name or ""))
-    return downgraded(found, warn_only)
+    found.sort(key=lambda f: (f.structure, f.kind, f.slice_name or "", f.severity is not Severity.REFUSE))
+    # Stacks of one series may each be odd as a whole; the gravest of them stands for all.
+    once = {(f.structure, f.kind, f.slice_name): f for f in reversed(found)}
+    return downgraded(reversed(once.values()), warn_only)

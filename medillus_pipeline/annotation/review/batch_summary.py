@@ -64,10 +64,13 @@ class Amount:
 def verdict(rows: BatchRows, vocabulary: Vocabulary) -> tuple[str, str]:
     """`good`, `look` or `bad`, and the batch in a sentence."""
     if not rows.masks:
-        waiting = any(item["outcome"] == Outcome.PENDING for item in rows.items)
-        return ("look", "No mask yet: everything that was handed in waits for its slices.") if waiting else (
-            "bad", "No mask came out of this batch; the table of items says why."
-        )  # fmt: skip
+        outcomes = {item["outcome"] for item in rows.items}
+        if Outcome.PENDING in outcomes:
+            rest = " What was refused is in the table of items." if Outcome.REFUSED in outcomes else ""
+            return "look", f"No mask yet: what was handed in waits for its slices.{rest}"
+        if outcomes and Outcome.REFUSED not in outcomes:
+            return "good", "No new label map: what was handed in is in force already, or stands beside the label maps."
+        return "bad", "No mask came out of this batch; the table of items says why."
     slices, patients = ({mask[key] for mask in rows.masks} for key in ("slice_name", "patient"))
     labels = {label for mask in rows.masks for label in mask["labels"]}
     made = (
