@@ -104,6 +104,9 @@ def _summarise(result: "FolderMasks", destination: Path, report: Path, *, keyed:
             console.print(f"{name}: {count}. {advice[name]}", soft_wrap=True)
     if Reason.UNKNOWN_SLICE in result.counts and not keyed:
         console.print("Do the annotations still name the hospital's UIDs? Then give --key-file", soft_wrap=True)
+    if result.patients_not_compared:
+        console.print("Patients were not compared: the annotations name them as the hospital does, and without the")
+        console.print("images' key (--key-file) nothing says who is meant", soft_wrap=True)
     said = f"{result.items} items: {result.masks} label maps of {result.structures} structures"
     console.print(escape(storable(f"{said}, written to {destination}; report: {report / LEDGER_FILE}")), soft_wrap=True)
     if result.status:

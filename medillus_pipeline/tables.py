@@ -247,7 +247,7 @@ MASK_FINDINGS = Table(
         Column("value", "double", "what was measured, outside of low to high"),
         Column("low", "double", "least plausible value", True),
         Column("high", "double", "greatest plausible value", True),
-        Column("unit", "string", "of value, low and high: ml, cm2, mm, HU, share, slices, masks, structures"),
+        Column("unit", "string", "of value, low and high: ml, cm2, mm, HU, share, slices, masks, structures, parts"),
         Column("severity", "string", "refuse (the structure was taken off) or warn"),
     ),
     ("series_instance_uid", "annotator", "structure", "finding", "slice_name"),

@@ -9,6 +9,7 @@ import hashlib
 import os
 import re
 import secrets
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -111,8 +112,8 @@ class Zone:
     def files(self, path: str = "") -> list[str]:
         """Paths (relative to the zone) of all objects below `path`, at any depth, sorted.
 
-        Links are not followed out of the zone: a link that leads elsewhere is left out. So is what a killed process had
-        not finished writing. Raises StoreError when a folder below `path` cannot be listed.
+        Links are not followed out of the zone: a link that leads elsewhere is left out, as are pipes and devices. So is
+        what a killed process had not finished writing. Raises StoreError when a folder below `path` cannot be listed.
         """
         root = self.full(path)
         if self.is_local:
@@ -123,7 +124,7 @@ class Zone:
             return sorted(
                 (PurePosixPath(path) / file.relative_to(start).as_posix()).as_posix()
                 for file in found
-                if not _UNFINISHED.match(file.name) and (not file.is_symlink() or file.resolve().is_relative_to(base))
+                if not _UNFINISHED.match(file.name) and _is_inside(file, base)
             )
         prefix = self.full("") + "/"
         with suppress(FileNotFoundError), self._answering():
@@ -209,6 +210,14 @@ _CLIENTS = ("botocore", "aiobotocore", "aiohttp")
 """Packages whose exceptions mean that an object store cannot be reached; they are no OSError."""
 _UNFINISHED = re.compile(r"\..*\.[0-9a-f]{8}\.unfinished$")
 """Names under which objects are written before they are renamed to their own."""
+
+
+def _is_inside(file: Path, base: Path) -> bool:
+    """Whether an entry is a regular file below `base`, or a link to one: a pipe would be waited for without end."""
+    try:
+        return stat.S_ISREG(file.stat().st_mode) and (not file.is_symlink() or file.resolve().is_relative_to(base))
+    except (OSError, RuntimeError):  # gone since, a link to nothing or to itself, or one that may not be looked at
+        return not file.is_symlink()
 
 
 def _write_local(target: Path, data: bytes) -> None:

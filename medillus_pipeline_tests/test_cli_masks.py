@@ -2,6 +2,7 @@
 
 import csv
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -94,7 +95,8 @@ def test_the_report_names_files_and_reasons_and_the_result_names_none(
     destination = tmp_path / "masks"
     run(annotations, destination, "--slices", slices, monkeypatch=monkeypatch)
     with (tmp_path / "masks.report" / "ledger.csv").open(newline="") as file:
-        said = {(row["source"], row["structure"]): row["reason"] for row in csv.DictReader(file)}
+        rows = [row for row in csv.DictReader(file) if row["outcome"] != "read"]
+    said = {(row["source"], row["structure"]): row["reason"] for row in rows}
     assert said[("RS.dcm", "heart")] == "" and said[("RS.dcm", "ptv")] == "planning_target"
     assert said[("'=cmd.txt", "*")] == "unsupported_format" and said[("RS.dcm", 'label "???"')] == "unknown_label"
     told = capsys.readouterr()
@@ -199,3 +201,33 @@ def test_a_result_killed_half_way_is_made_again(
     (destination / ".medillus.json").write_text(json.dumps({"made_by": "medillus masks"}))
     assert run(annotations, destination, "--slices", slices, monkeypatch=monkeypatch) == 4
     assert not (destination / ".unfinished").exists() and len(masks_in(destination)) == 3
+
+
+def test_one_file_is_read_with_what_speaks_for_it(
+    annotations: Path, slices: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for source, out in ((annotations, "all"), (annotations / "RS.dcm", "one")):
+        run(source, tmp_path / out, "--slices", slices, monkeypatch=monkeypatch)
+    one, whole = (masks_in(tmp_path / out) for out in ("one", "all"))
+    assert len(one) == 2 and {row["annotator"] for row in one} == {row["annotator"] for row in whole}
+
+
+def test_every_entry_has_its_line_and_none_is_waited_for(
+    annotations: Path, slices: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (annotations / "loop.json").symlink_to(annotations / "loop.json")
+    (annotations / "out.json").symlink_to("/etc/hostname")
+    os.mkfifo(annotations / "pipe.json")
+    assert run(annotations, tmp_path / "masks", "--slices", slices, monkeypatch=monkeypatch) == 4
+    with (tmp_path / "masks.report" / "ledger.csv").open(newline="") as file:
+        said = {row["source"]: row["reason"] or row["outcome"] for row in csv.DictReader(file)}
+    assert said["loop.json"] == "dangling_link" and said["out.json"] == "link_leads_outside"
+    assert said["pipe.json"] == "special_file" and said["annotator.txt"] == "read"
+    assert "Place and tissue were not judged" in (tmp_path / "masks" / "report.html").read_text()
+
+
+def test_without_the_key_it_is_said_that_patients_were_not_compared(
+    annotations: Path, slices: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run(annotations, tmp_path / "masks", "--slices", slices, monkeypatch=monkeypatch)
+    assert "Patients were not compared" in capsys.readouterr().out

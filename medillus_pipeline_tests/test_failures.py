@@ -57,7 +57,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     [
         ("ingest_delivery", "scan", ingest, "list_units"),
         ("ingest_delivery", "scan", ingest, "_collect"),
-        ("ingest_annotations", "drawn", batch, "_publish"),
+        ("ingest_annotations", "drawn", batch, "publish"),
     ],
 )
 def test_nothing_of_an_exception_in_a_restricted_step_is_kept(

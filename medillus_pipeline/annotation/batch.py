@@ -5,7 +5,7 @@ side is everything but `ledger`, which holds original names and stays restricted
 `submission.py`, what becomes of drawings in `publication.py`.
 """
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Any
@@ -49,10 +49,12 @@ def read_batch(
     *,
     values: Values = lambda target: None,
     warn_only: Collection[FindingKind] = (),
+    files: Sequence[str] | None = None,
     only: str | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Batch:
-    """Read every file of `submission` (or that named `only`) and write its label PNGs to `clean`.
+    """Read every file of `submission` and write its label PNGs to `clean`. `files`, where given, stand in place of a
+    listing; of the items among them `only` is read, where given.
 
     `existing` are the masks of *other* batches published before: a mask of an annotator who has one of the same slice
     there becomes the next revision, unless it is the same. `values` gives the calibrated values of a slice, without
@@ -60,10 +62,10 @@ def read_batch(
     again with the same arguments gives the same bytes. An empty batch, or one without a readable item, is no error
     here: its receipt says so. Raises StoreError when a zone does not answer.
     """
-    listed = [only] if only is not None else submission.zone.files(submission.root)
+    listed = submission.zone.files(submission.root) if files is None else files
     paths = [path for path in listed if PurePosixPath(path).name != READY]
     submission.read_side_files(paths)
-    content = [path for path in paths if path not in submission.side_files]
+    content = [path for path in paths if path not in submission.side_files and only in (None, path)]
     items = list(submission.broken)
     for done, path in enumerate(content, start=1):
         items.append(submission.item(path))

@@ -22,6 +22,8 @@ OVERLAP_POLICY = "priority, then the smaller, then the greater id (1)"
 """The rule above, as it is recorded with every mask; the number changes with the rule."""
 GRAIN = 6
 """Decimals of a pixel to which coordinates are rounded, so that rounding noise never decides about a pixel."""
+CROSSINGS = 1_000_000
+"""Edges of contours cross so many rows of pixels at a time; a small file can hold many times more."""
 
 
 @dataclass(frozen=True)
@@ -76,18 +78,18 @@ def fill(contours: Sequence[np.ndarray], rows: int, columns: int) -> Region | No
     if not crossing.any():
         return None
     x0, y0, x1, y1, first, counts = (v[crossing] for v in (x0, y0, x1, y1, first, counts))
-    edge = np.repeat(np.arange(len(counts)), counts)
-    row = np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts) + first[edge]
+    top, bottom = int(first.min()), int((first + counts).max())
+    width = columns + 1
+    toggles = np.zeros((bottom - top) * width, np.int64)
     slope = (x1 - x0) / (y1 - y0)
-    at = np.round(x0[edge] + (row - y0[edge]) * slope[edge], GRAIN)
-    column = np.clip(np.ceil(at), 0, columns).astype(np.int64)
-    top, bottom, left, right = row.min(), row.max() + 1, column.min(), column.max()
-    if left == right:
-        return None
-    width = right - left + 1
-    toggles = np.bincount((row - top) * width + column - left, minlength=(bottom - top) * width)
+    for some in np.array_split(np.arange(len(counts)), counts.sum() // CROSSINGS + 1):
+        edge = np.repeat(some, counts[some])
+        row = np.arange(len(edge)) - np.repeat(np.cumsum(counts[some]) - counts[some], counts[some]) + first[edge]
+        at = np.round(x0[edge] + (row - y0[edge]) * slope[edge], GRAIN)
+        column = np.clip(np.ceil(at), 0, columns).astype(np.int64)
+        toggles += np.bincount((row - top) * width + column, minlength=len(toggles))
     inside = (np.cumsum(toggles.reshape(bottom - top, width), axis=1) & 1).astype(bool)[:, :-1]
-    return trimmed(inside, int(top), int(left))
+    return trimmed(inside, top)
 
 
 def trimmed(mask: np.ndarray, top: int = 0, left: int = 0) -> Region | None:

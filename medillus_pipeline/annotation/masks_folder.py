@@ -19,14 +19,14 @@ from typing import Any
 from medillus_pipeline.annotation.batch import Batch, read_batch
 from medillus_pipeline.annotation.outcomes import MEANINGS, Outcome, Reason
 from medillus_pipeline.annotation.publication import Existing
-from medillus_pipeline.annotation.references import Naming
 from medillus_pipeline.annotation.review.batch_report import build_batch_report
 from medillus_pipeline.annotation.review.batch_summary import BatchRows
 from medillus_pipeline.annotation.review.second_readers import agreement_of_batch
 from medillus_pipeline.annotation.submission import READY, Submission
 from medillus_pipeline.annotation.vocabulary import Vocabulary
+from medillus_pipeline.deidentification.pseudonyms import Pseudonymiser
 from medillus_pipeline.dicom.folder_instances import hashed, hashed_patient, hashed_uid
-from medillus_pipeline.dicom.source_folder import FolderZone
+from medillus_pipeline.dicom.source_folder import UNSEEN, FolderZone, NotRead, list_folder
 from medillus_pipeline.errors import InputError, MedillusError, StoreError
 from medillus_pipeline.tables import (
     MASK_AGREEMENT,
@@ -37,6 +37,7 @@ from medillus_pipeline.tables import (
     SLICES,
     STUDY_LABELS,
     from_parquet,
+    storable,
     to_parquet,
 )
 
@@ -46,6 +47,8 @@ _MADE_BY = "medillus masks"
 _SLICES = "slices.parquet"
 _PLACED = "a-*/series-*/s-*.png"
 
+HARMLESS = (Reason.NOT_AN_ANNOTATION, Reason.CORRECTED)
+"""Reasons for which nobody has to do anything."""
 STATUS: Mapping[int, str] = {
     0: "everything was accepted, or is kept as a layer",
     4: "some of it was refused or waits for its slices; the report says which and why",
@@ -56,7 +59,7 @@ STATUS: Mapping[int, str] = {
 @dataclass(frozen=True)
 class FolderMasks:
     """What became of a folder of annotations: label maps written, structures in them, files read, and receipt lines by
-    outcome or reason.
+    outcome or reason. `patients_not_compared`: annotations name patients by ids that only the images' key can compare.
     """
 
     masks: int
@@ -64,6 +67,7 @@ class FolderMasks:
     items: int
     counts: dict[str, int]
     complete: bool
+    patients_not_compared: bool
 
     @property
     def status(self) -> int:
@@ -102,7 +106,7 @@ def masks_of_folder(
     report: Path,
     vocabulary: Vocabulary,
     *,
-    naming: Naming | None = None,
+    naming: Pseudonymiser | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> FolderMasks:
     """Read the folder (or the one file) `annotations` into label maps of the slices in `slices`.
@@ -127,7 +131,7 @@ def _masks_of_folder(
     destination: Path,
     report: Path,
     vocabulary: Vocabulary,
-    naming: Naming | None,
+    naming: Pseudonymiser | None,
     progress: Callable[[int, int], None] | None,
 ) -> FolderMasks:
     annotations, slices, destination, report = (
@@ -137,23 +141,30 @@ def _masks_of_folder(
     rows = _slices_in(slices)
     _refuse_foreign(destination)
     names = FolderNames({row["patient"] for row in rows})
+    pseudonyms = names if naming is None else naming
     root = annotations if annotations.is_dir() else annotations.parent
     submission = Submission(
-        FolderZone(root), "", rows, names, vocabulary, names, *((naming,) if naming is not None else ())
+        FolderZone(root), "", rows, pseudonyms, vocabulary, names, *((naming,) if naming is not None else ())
     )
-    only = None if annotations.is_dir() else annotations.name
-    if only is None and not [path for path in submission.zone.files() if Path(path).name != READY]:
+    only, left = (None, {}) if annotations.is_dir() else (annotations.name, {})
+    if only is None:
+        listing = list_folder(root)
+        files, left = listing.files, listing.left
+    else:  # what stands beside it may speak for it
+        files = tuple(sorted(path.name for path in root.iterdir() if path.is_file()))
+    if not [path for path in (*files, *left) if Path(path).name != READY]:
         raise InputError("the folder of annotations holds no file to read: nothing was done")
+    report.mkdir(parents=True, exist_ok=True)
     destination.mkdir(parents=True, exist_ok=True)
     (destination / MARKER).write_text(json.dumps({"made_by": _MADE_BY}) + "\n")
     staging = destination / STAGING
     try:
         shutil.rmtree(staging, ignore_errors=True)
         staging.mkdir()
-        batch = read_batch(submission, FolderZone(staging), Existing([]), only=only, progress=progress)
+        batch = read_batch(submission, FolderZone(staging), Existing([]), files=files, only=only, progress=progress)
         slice_pictures = FolderZone(slices)
         agreement = agreement_of_batch(batch.masks, [], rows, FolderZone(staging).read, vocabulary)
-        shown = BatchRows(batch.masks, batch.items, rows, agreement, [], batch.findings)
+        shown = BatchRows(batch.masks, batch.items, rows, agreement, [], batch.findings, without_values=True)
         places = {row["path"] for row in batch.masks}
         page = build_batch_report(
             "from a folder",
@@ -185,17 +196,17 @@ def _masks_of_folder(
     for table, found in tables:
         _write(destination / f"{table.name}.parquet", to_parquet(table.to_arrow(found)))
     _write(destination / PAGE, page.encode())
-    report.mkdir(parents=True, exist_ok=True)
-    _write(report / LEDGER_FILE, _ledger(batch))
+    _write(report / LEDGER_FILE, _ledger(batch, left))
     return FolderMasks(
         masks=len(batch.masks),
         structures=len({label for row in batch.masks for label in row["labels"]}),
         items=len({line["item"] for line in batch.items}),
         counts=batch.counts,
-        complete=all(
-            line["outcome"] in (Outcome.ACCEPTED, Outcome.KEPT) or line["reason"] == Reason.NOT_AN_ANNOTATION
-            for line in batch.items
+        complete=not UNSEEN & set(left.values())
+        and all(
+            line["outcome"] in (Outcome.ACCEPTED, Outcome.KEPT) or line["reason"] in HARMLESS for line in batch.items
         ),
+        patients_not_compared=submission.references.not_compared,
     )
 
 
@@ -234,8 +245,10 @@ def _refuse_foreign(destination: Path) -> None:
         raise InputError("the folder of the result is not empty, and this command did not make it: name an empty one")
 
 
-def _ledger(batch: Batch) -> bytes:
-    """Files as submitted with what became of every structure in them, and names that the vocabulary does not know."""
+def _ledger(batch: Batch, left: Mapping[str, NotRead]) -> bytes:
+    """Files as submitted with what became of every structure in them, files that speak for others, names that the
+    vocabulary does not know, and entries that are no files to read.
+    """
     text = io.StringIO(newline="")
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(("source", "structure", "outcome", "reason", "slices", "remark", "what to do"))
@@ -247,6 +260,10 @@ def _ledger(batch: Batch) -> bytes:
     for row in batch.ledger:
         if row["member"]:
             writer.writerow((_plain(row["source"]), _plain(row["member"]), "refused", row["reason"], "", "", ""))
+        elif row["outcome"] == "directory":
+            writer.writerow((_plain(row["source"]), "*", "read", "", "", "says something of other files", ""))
+    for path, why in sorted(left.items()):
+        writer.writerow((_plain(storable(path)), "*", "not_read", str(why), "", "", ""))
     return text.getvalue().encode()
 
 

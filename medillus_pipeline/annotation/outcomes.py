@@ -46,6 +46,8 @@ class Reason(StrEnum):
     HIDDEN = "hidden"
     SLICE_TWICE = "slice_twice"
     REVISION_EXISTS = "revision_exists"
+    CORRECTED = "corrected"
+    NOT_READABLE = "not_readable"
     SUBMITTED_BEFORE = "submitted_before"
     SIDES_SWAPPED = "sides_swapped"
     OUTSIDE_BODY = "outside_body"
@@ -86,6 +88,8 @@ MEANINGS: dict[Reason, str] = {
     Reason.HIDDEN: "structures of higher priority cover it entirely; it is kept as a layer",
     Reason.SLICE_TWICE: "another item of the batch already draws this structure on this slice",
     Reason.REVISION_EXISTS: "the annotator already has a published mask of this revision; raise the number",
+    Reason.CORRECTED: "the same batch holds a newer revision of the slice by the same annotator",
+    Reason.NOT_READABLE: "the file may not be read; give permission, then hand it in again",
     Reason.SUBMITTED_BEFORE: "the annotator's mask in force is the same to the last pixel; nothing was changed",
     Reason.SIDES_SWAPPED: "left and right are exchanged; exchange the names, unless the patient is mirrored",
     Reason.OUTSIDE_BODY: "it lies outside the body; draw it on the slice that it belongs to",

@@ -101,10 +101,15 @@ def _essence(layer: Mapping[str, Any]) -> int:
 
 
 def gather(items: Sequence[Item], existing: Existing, vocabulary: Vocabulary) -> Gathered:
-    """What the items draw, by slice and annotator; the items' drawings are emptied. Where two items draw one structure
-    on one slice the first has it, and a declared revision that is taken is refused.
+    """What the items draw, by slice and annotator; the items' drawings are emptied. Of several
+    revisions of one annotator the newest counts; where two items of one revision draw a structure on a slice the first
+    has it; and a declared revision that is taken is refused.
     """
     gathered: Gathered = {}
+    newest: dict[tuple[str, str], int] = defaultdict(int)
+    for item in items:
+        for name in item.drawing.regions:
+            newest[name, item.annotator] = max(newest[name, item.annotator], item.revision or 0)
     for item in items:
         for name in sorted(item.drawing.regions):
             place = name, item.annotator
@@ -113,6 +118,8 @@ def gather(items: Sequence[Item], existing: Existing, vocabulary: Vocabulary) ->
                 key = vocabulary.by_id(identifier).key
                 if taken:
                     item.drawing.note(key, Reason.REVISION_EXISTS, name)
+                elif (item.revision or 0) < newest[place]:
+                    item.drawing.note(key, Reason.CORRECTED, name)
                 elif identifier in gathered.get(place, {}):
                     item.drawing.note(key, Reason.SLICE_TWICE, name)
                 else:

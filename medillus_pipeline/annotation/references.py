@@ -35,6 +35,8 @@ class References:
         self._patients = {target.patient for target in index.by_name.values()}
         self._namings = namings
         self._known: dict[tuple[str, str], str] = {}
+        self.not_compared = False
+        """Whether a patient was named whom no rule could compare with the slices'."""
 
     def instance(self, uid: str) -> str:
         """The SOP Instance UID that the slices know an instance by; empty for an empty one."""
@@ -54,6 +56,7 @@ class References:
         if not text or text in self._patients:
             return text or None
         named = [name for naming in self._namings if (name := naming.patient(text)) is not None]
+        self.not_compared |= not named
         return next((name for name in named if name in self._patients), named[-1] if named else None)
 
     def _resolved(self, kind: str, uid: str, known: Container[str]) -> str:

@@ -24,6 +24,7 @@ from medillus_pipeline.annotation.study import labels_csv
 from medillus_pipeline.annotation.study.studies import Studies
 from medillus_pipeline.annotation.vocabulary import Vocabulary
 from medillus_pipeline.dicom.png import SIGNATURE
+from medillus_pipeline.errors import StoreError
 from medillus_pipeline.tables import storable
 from medillus_pipeline.zones import Zone
 
@@ -91,9 +92,9 @@ class Submission:
     def read_side_files(self, paths: Sequence[str]) -> None:
         """Read what speaks for other files: declarations and indices. A broken one becomes a refused item."""
         for path in paths:
-            name = PurePosixPath(path).name
+            name = PurePosixPath(path).name.casefold()
             declares = name in (DECLARATION, ANNOTATOR)
-            if name in OWN:
+            if PurePosixPath(path).name in OWN:
                 self.side_files.add(path)
                 self.side_rows.append(receipt.ledger_row(self._load(path)[0], "directory", ""))
                 continue
@@ -149,17 +150,23 @@ class Submission:
 
     def _load(self, path: str) -> tuple[Item, bytes]:
         """The file as an item, and its bytes: none when it is over the limit (noted) or gone since the listing."""
-        size, data = 0, b""
+        size, data, closed = 0, b"", False
         try:
             size = int(self.zone.fs.size(self.zone.full(path)) or 0)
             data = self.zone.read(path) if size <= MAXIMUM_FILE_BYTES else b""
         except FileNotFoundError:
             pass
+        except (StoreError, PermissionError) as error:
+            if not isinstance(error.__cause__ or error, PermissionError | IsADirectoryError):
+                raise
+            closed = True
         inside = storable(str(PurePosixPath(path).relative_to(self.root or ".")))
         digest = hashlib.sha256(data).hexdigest()
         side = path in self.side_files
         drawing = Drawing(UNKNOWN if side else _format(path, data))
-        if not data and not side:
+        if closed:
+            drawing.note(WHOLE_ITEM, Reason.NOT_READABLE, "")
+        elif not data and not side:
             drawing.note(WHOLE_ITEM, Reason.TOO_LARGE if size else Reason.BROKEN_FILE, "")
         said = self._declared_for(path)
         annotator = self.pseudonyms.annotator(said.annotator or UNKNOWN)

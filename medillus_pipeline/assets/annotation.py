@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     from medillus_pipeline.annotation.vocabulary import Vocabulary
 
 Rows = Sequence[Mapping[str, Any]]
-EXPECTED = ("accepted", "planning_target", "union_of_parts", "submitted_before", "not_an_annotation")
+EXPECTED = ("accepted", "planning_target", "union_of_parts", "submitted_before", "corrected", "not_an_annotation")
 """Outcomes that need nobody's attention: margins of a treatment plan and unions of organs that are there already, which
 are kept as layers, masks that were handed in once more without a change, images that came along.
 """

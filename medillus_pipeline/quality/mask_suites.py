@@ -37,7 +37,7 @@ ITEM = r"^i-[0-9a-f]{12}$"
 SLICE_OR_SERIES = r"^(s-[0-9a-f]{16}-[0-9]{4,}|\*)$"
 ICD11 = r"^([0-9A-Z]{4}(\.[0-9A-Z]{1,2})?)?$"
 FORMATS = [form.FORMAT for form in (labelme, rtstruct, segmentation, nifti, nrrd, png_masks)]
-UNITS = ("ml", "cm2", "mm", "HU", "share", "slices", "masks", "structures")
+UNITS = ("ml", "cm2", "mm", "HU", "share", "slices", "masks", "structures", "parts")
 FIXED = "a word of the fixed vocabulary"
 
 

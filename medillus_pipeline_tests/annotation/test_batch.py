@@ -14,6 +14,7 @@ from medillus_pipeline.annotation.publication import Existing
 from medillus_pipeline.annotation.receipt import corrections
 from medillus_pipeline.annotation.vocabulary import load
 from medillus_pipeline.deidentification.pseudonyms import Pseudonymiser
+from medillus_pipeline.errors import StoreError
 from medillus_pipeline.tables import LEDGER, MASK_ITEMS, MASK_LAYERS, MASKS, STUDY_LABELS
 from medillus_pipeline_tests.annotation.published import (
     SERIES,
@@ -305,11 +306,51 @@ def test_a_revision_that_lacks_a_structure_is_a_finding(desk: Desk) -> None:
 
 def test_what_is_surely_wrong_is_refused_and_the_rest_is_published(desk: Desk) -> None:
     """Left and right by the patient's coordinates: columns run to the patient's left."""
-    desk.drop(f"{name(desk)}.json", labelme(shape("kidney_left", SQUARE), shape("kidney_right", OTHER_SQUARE)))
-    desk.drop(f"{name(desk, 1)}.json", labelme(shape("kidney_right", SQUARE), shape("liver", OTHER_SQUARE)))
+    desk.drop(
+        f"{name(desk)}.json", labelme(shape("adrenal_gland_left", SQUARE), shape("adrenal_gland_right", OTHER_SQUARE))
+    )
+    desk.drop(f"{name(desk, 1)}.json", labelme(shape("adrenal_gland_right", SQUARE), shape("liver", OTHER_SQUARE)))
     batch = desk.read()
-    assert {("kidney_left", "refused", "sides_swapped", 1), ("liver", "accepted", "", 1)} <= reasons(batch)
+    assert {("adrenal_gland_left", "refused", "sides_swapped", 1), ("liver", "accepted", "", 1)} <= reasons(batch)
     assert {row["finding"] for row in batch.findings if row["severity"] == "refuse"} == {"sides_swapped"}
-    assert all(load().by_key("kidney_left").id not in row["labels"] for row in batch.masks)
+    assert all(load().by_key("adrenal_gland_left").id not in row["labels"] for row in batch.masks)
     spared = read_batch(desk.submission(), desk.clean, Existing([]), warn_only=[FindingKind.SIDES_SWAPPED])
-    assert ("kidney_left", "accepted", "", 1) in reasons(spared)
+    assert ("adrenal_gland_left", "accepted", "", 1) in reasons(spared)
+
+
+def test_of_two_revisions_in_one_batch_the_newer_counts_whole(desk: Desk) -> None:
+    for revision, square in ((1, SQUARE), (2, OTHER_SQUARE)):
+        desk.drop(f"v{revision}/batch.json", {"annotator": "Ada", "revision": revision})
+        shapes = [shape("liver", square), *([shape("heart", SQUARE)] if revision == 1 else [])]
+        desk.drop(f"v{revision}/{name(desk)}.json", labelme(*shapes))
+    batch = desk.read()
+    (mask,) = batch.masks
+    assert mask["revision"] == 2 and mask["labels"] == [load().by_key("liver").id]
+    assert desk.values(mask)[15, 35] == mask["labels"][0]
+    assert {line[:3] for line in reasons(batch)} == {
+        ("liver", "accepted", ""),
+        ("liver", "refused", "corrected"),
+        ("heart", "refused", "corrected"),
+    }
+
+
+def test_a_file_that_may_not_be_read_costs_no_other(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    closed = f"annotations/Ms Holloway/{name(desk, 1)}.json"
+    read = desk.landing.read
+
+    def reading(path: str) -> bytes:
+        if path == closed:
+            raise StoreError("no") from PermissionError(13, "denied")
+        return read(path)
+
+    desk.drop(f"{name(desk)}.json", labelme(shape("liver", SQUARE)))
+    desk.drop(f"{name(desk, 1)}.json", labelme(shape("liver", SQUARE)))
+    monkeypatch.setattr(desk.landing, "read", reading)
+    assert reasons(desk.read()) == {("*", "refused", "not_readable", 0), ("liver", "accepted", "", 1)}
+
+
+def test_the_name_of_a_declaration_is_taken_in_any_case(desk: Desk, pseudonymiser: Pseudonymiser) -> None:
+    desk.drop("Annotator.TXT", b"Ada Holloway")
+    desk.drop(f"{name(desk)}.json", labelme(shape("liver", SQUARE)))
+    (mask,) = desk.read().masks
+    assert mask["annotator"] == pseudonymiser.annotator("Ada Holloway")

@@ -47,18 +47,18 @@ class SideFiles:
         """Whether `add` has to see a file, by its name."""
         name = PurePosixPath(path).name
         header = name.lower().endswith(".nhdr")
-        return name in (INDEX, MASKS) or header or label_names.may_be_description(name)
+        return name.casefold() in (INDEX, MASKS) or header or label_names.may_be_description(name)
 
     def add(self, path: str, data: bytes) -> bool:
         """Take a file in, and say whether it is a side file; if not it is an item like others (a header whose data are
         beside it, a `.txt` of another kind). Raises Refused for a broken one.
         """
         name, folder = PurePosixPath(path).name, PurePosixPath(path).parent
-        if name == INDEX:
+        if name.casefold() == INDEX:
             found = volume_index.read(data, self._references)
             self._volumes |= {str(folder / entry.file): entry for entry in found.volumes}
             self._masks |= {str(folder / entry.file): entry for entry in found.masks}
-        elif name == MASKS:
+        elif name.casefold() == MASKS:
             entries = volume_index.read_csv(data, folder.name, self._references)
             self._masks |= {str(folder / entry.file): entry for entry in entries}
         elif name.lower().endswith(".nhdr"):

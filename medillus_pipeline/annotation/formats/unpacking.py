@@ -8,7 +8,7 @@ from pydicom.uid import DeflatedExplicitVRLittleEndian
 from medillus_pipeline.annotation.outcomes import Reason, Refused
 
 GZIP = b"\x1f\x8b"
-MAXIMUM_DATA_SET = 2**31
+MAXIMUM_DATA_SET = 2**29
 """Bytes past which a deflated DICOM data set is not unpacked."""
 AFTERWARDS = 2**16
 """Bytes past those asked for that are unpacked to reach the check sum that ends a gzip member."""

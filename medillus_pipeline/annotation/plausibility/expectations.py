@@ -34,29 +34,31 @@ SURELY_DENSE = 700.0
 """HU above which a median means bone, metal or pure contrast medium: no enhanced parenchyma reaches half of it."""
 
 TISSUES: dict[str, Tissue] = {
-    # Aerated lung is at -900 … -700; emphysema and expiration widen it. Above -200 half of it holds no air: rather
-    # another organ than a lung that disease has filled from end to end, for which a site can spare the finding.
-    "lung": Tissue(-970, -500, greatest=-200, gas=True),
-    # A single lobe may be collapsed entirely, and is then soft tissue.
-    "lobe": Tissue(-970, -500, gas=True),
-    # The wall is drawn too, so thick slices lift the median above air's -1000.
-    "airway": Tissue(-1050, -500, greatest=-100, gas=True),
+    # Aerated lung is at -900 … -700; emphysema and expiration widen it. Collapsed, consolidated or replaced by fluid it
+    # is soft tissue from end to end: no value is impossible.
+    "lung": Tissue(-970, -500, gas=True),
+    # The wall is drawn too, so thick slices lift the median above air's -1000; mucus or a tumour may fill the lumen.
+    "airway": Tissue(-1050, -500, greatest=200, gas=True),
     # Stomach, bowel, gullet, larynx: anything from gas to positive oral contrast medium.
     "hollow": Tissue(-1030, 600, gas=True),
-    # Brain, cord, eye, wall of the pelvis: water 0, muscle 60, enhanced 150.
+    # Brain, cord, wall of the pelvis: water 0, muscle 60, enhanced 150.
     "soft": Tissue(-50, 200, SURELY_GAS, SURELY_DENSE),
-    # Parotid, breast, thymus, pancreas, ageing muscle: soft tissue with fat between.
+    # Eye and breast may hold gas: a tamponade, a tissue expander.
+    "chamber": Tissue(-150, 200, greatest=SURELY_DENSE),
+    # Parotid, thymus, pancreas, ageing muscle: soft tissue with fat between.
     "fatty": Tissue(-150, 200, SURELY_GAS, SURELY_DENSE),
-    # Kidney, spleen, liver, thyroid: the arterial phase lifts a cortex above 300; a fatty liver is below 0.
-    "perfused": Tissue(-50, 400, SURELY_GAS, SURELY_DENSE),
+    # Kidney, spleen, liver, thyroid: the arterial phase lifts a cortex above 300; a fatty liver is below 0. A kidney
+    # dilated by contrast medium and a calcified spleen have no upper end.
+    "perfused": Tissue(-50, 400, SURELY_GAS),
     # Undiluted contrast medium in a vein or a heart chamber has no upper end.
     "blood": Tissue(-50, 700, SURELY_GAS),
-    # Urine and bile: 0 … 30, and any height once contrast medium is excreted.
-    "fluid": Tissue(-50, 700, SURELY_GAS),
+    # Urine and bile: 0 … 30, any height once contrast medium is excreted, and gas after a catheter or an infection.
+    "fluid": Tissue(-50, 700),
     # Spongy bone of the aged is near 50, a jaw near 1000; fatty marrow pulls down.
     "bone": Tissue(20, 1800, SURELY_GAS),
     "cartilage": Tissue(0, 800, SURELY_GAS),
-    "fat": Tissue(-150, -30, -400, 200),
+    # Gas may lie in fat under the skin.
+    "fat": Tissue(-150, -30, greatest=200),
 }
 
 

@@ -17,6 +17,8 @@ class Limits:
     * `middle_mm`: the same against the middle of the body's outline, which an arm or a shift of the bed moves.
     * `island_share`, `island_mm`: parts below that share of the largest one, whose centre is further than that from
       every larger part, count as slipped. Parts of a healthy organ that a slab cuts in two are larger or nearer.
+    * `kidney_mm`: kidneys exchanged by less may be a crossed ectopia: a warning;
+    * `parts`: pieces of a structure on one slice beyond which it is speckle, and islands are not measured one by one;
     * `regular_share`: share of the steps between annotated slices that have to be the usual one for the annotation to
       count as regular (every slice, every third …); otherwise only annotated slices can be missing.
     """
@@ -27,6 +29,8 @@ class Limits:
     tissue_pixels: int = 50
     side_mm: float = 10.0
     middle_mm: float = 20.0
+    kidney_mm: float = 40.0
+    parts: int = 200
     island_share: float = 0.05
     island_mm: float = 40.0
     regular_share: float = 0.75

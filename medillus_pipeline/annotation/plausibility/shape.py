@@ -46,6 +46,12 @@ def _gaps(found: Survey, structure: int, drawn: Drawn) -> Iterator[Finding]:
 def _islands(
     found: Survey, structure: int, drawn: Drawn, explained: Collection[tuple[int, str | None]]
 ) -> Iterator[Finding]:
+    most, name = max((_count(one.region.mask), one.target.slice_name) for one in drawn.slices)
+    if most > found.limits.parts:
+        yield Finding(
+            FindingKind.ISLANDS, structure, name, float(most), None, float(found.limits.parts), "parts", Severity.WARN
+        )
+        return
     pieces = _pieces(drawn.slices)
     if len(pieces) < 2:
         return
@@ -66,6 +72,12 @@ def _islands(
         where = name if len(islands) == 1 else None
         limit = found.limits.island_mm
         yield Finding(FindingKind.ISLANDS, structure, where, farthest, None, limit, "mm", Severity.WARN)
+
+
+def _count(mask: np.ndarray) -> int:
+    from scipy import ndimage
+
+    return int(ndimage.label(mask, NEIGHBOURS)[1])  # type: ignore[index]
 
 
 def _pieces(slices: list[OnSlice]) -> list[list[tuple[OnSlice, Region]]]:

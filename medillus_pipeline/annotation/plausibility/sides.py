@@ -5,7 +5,8 @@ no pair: the left kidney of such a patient still lies on the left. A pair on the
 taken from the screen, and is refused. There is one exception: when liver, spleen and their like are mirrored too and no
 pair lies right, the whole image is mirrored against its coordinates, and whether names or coordinates are wrong is for
 a person to decide: a warning. Heart chambers bear sides that say nothing on the patient's, and legs and arms can
-cross: the chambers are not judged, and limbs only warn.
+cross: the chambers are not judged, and limbs only warn. So do organs that may cross the midline (ovary, testis, ureter,
+a kidney that lies a little beyond it).
 """
 
 from collections.abc import Iterator
@@ -15,6 +16,11 @@ from medillus_pipeline.annotation.plausibility.survey import Survey
 
 CHAMBERS = ("heart_", "atrial_")
 LIMBS = ("humerus", "ulna", "radius", "femur", "patella", "tibia", "fibula")
+MOBILE = ("ovary", "testis", "ureter")
+"""A mass, a low position or an operation takes these across the midline."""
+LOBES = "lobe"
+"""Lobes of the lung are named by their shape: in a mirrored patient the three-lobed lung lies on the left."""
+KIDNEY = "kidney"
 MIDLINE = ("spine", "spinal_cord", "sacrum", "brainstem", "sternum", "mandible")
 VERTEBRA = "vertebrae_"
 FURTHER_LEFT = (
@@ -42,7 +48,8 @@ def examine_sides(found: Survey) -> Iterator[Finding]:
     whole_image = mirrored and all(distance < 0 for distance in apart.values())
     for (left, right), distance in apart.items():
         if distance < -margin:
-            lenient = whole_image or left.startswith(LIMBS)
+            lenient = whole_image or left.startswith(LIMBS + MOBILE) or (mirrored and LOBES in left)
+            lenient = lenient or (left.startswith(KIDNEY) and distance > -found.limits.kidney_mm)
             for key in (left, right):
                 yield _swapped(found, key, None, distance, Severity.WARN if lenient else Severity.REFUSE)
         else:
@@ -67,7 +74,7 @@ def _other(key: str) -> str | None:
 
 def _on_slices(found: Survey, left: str, right: str) -> Iterator[Finding]:
     """Slices on which a pair is exchanged that lies right in the series: someone named the sides slice by slice."""
-    if left.startswith(LIMBS) or found.vocabulary.by_key(left).kind == "vessel":
+    if left.startswith((*LIMBS, *MOBILE, KIDNEY)) or LOBES in left or found.vocabulary.by_key(left).kind == "vessel":
         return
     drawn = [found.structures[found.vocabulary.by_key(key).id].slices for key in (left, right)]
     others = {one.order: one.centre for one in drawn[1]}

@@ -167,8 +167,8 @@ def _measure(
         counts = np.bincount(bins, minlength=len(drawn.counts))
         drawn.counts += counts
         median = median_of(counts)
-    gas = expected.tissue is not None and expected.tissue.gas
-    if body is not None and not expected.reaches_out and not (gas and body.cut):
+    # Where the image's edge cuts the body, lung lies open to the outside, and so does all that is in it.
+    if body is not None and not expected.reaches_out and not body.cut:
         judged = pixels
         outside = pixels - int(np.count_nonzero(region.mask & body.within(region.window)))
     rows, columns = region.window

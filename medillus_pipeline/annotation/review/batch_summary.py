@@ -27,7 +27,8 @@ OUTCOMES = {
 @dataclass(frozen=True)
 class BatchRows:
     """What the report is made from: rows of MASKS and MASK_ITEMS of the batch, of SLICES, and, where there are any,
-    of MASK_AGREEMENT, of MASKS of the other readers, and of MASK_FINDINGS.
+    of MASK_AGREEMENT, of MASKS of the other readers, and of MASK_FINDINGS. `without_values`: place and tissue were not
+    judged, as the values were not at hand.
     """
 
     masks: Sequence[Row]
@@ -36,6 +37,7 @@ class BatchRows:
     agreement: Sequence[Row] = ()
     others: Sequence[Row] = ()
     findings: Sequence[Row] = ()
+    without_values: bool = False
 
 
 @dataclass(frozen=True)
@@ -78,9 +80,9 @@ def verdict(rows: BatchRows, vocabulary: Vocabulary) -> tuple[str, str]:
         f"{'has' if len(slices) == 1 else 'have'} masks of {count(len(labels), 'structure')}"
     )
     todo = []
-    asking = [item for item in rows.items if item["reason"] != Reason.NOT_AN_ANNOTATION]
+    asking = [item for item in rows.items if item["reason"] not in (Reason.NOT_AN_ANNOTATION, Reason.CORRECTED)]
     for outcome, word in ((Outcome.REFUSED, "refused"), (Outcome.PENDING, "waiting for slices")):
-        names = sorted({structure_name(i["structure"], vocabulary) for i in asking if i["outcome"] == outcome})
+        names = sorted({_meant(item, vocabulary) for item in asking if item["outcome"] == outcome})
         if names:
             todo.append(
                 f"{_listed(names)} {'was' if word == 'refused' and len(names) == 1 else ''}".strip() + f" {word}"
@@ -94,9 +96,11 @@ def verdict(rows: BatchRows, vocabulary: Vocabulary) -> tuple[str, str]:
         least = min(scored, key=lambda r: (r["dice"], r["structure"]))
         agreed = f"readers differ most on {structure_name(least['structure'], vocabulary)} (Dice {least['dice']:.2f})"
         made += f"; {agreed}"
+    unjudged = " Place and tissue were not judged: the values behind the pictures were not at hand."
+    note = unjudged if rows.without_values else ""
     if not todo:
-        return "good", f"{made}. Nothing was refused, nothing waits, and no check found anything odd."
-    return "look", f"{made}. To look at: {'; '.join(todo)}."
+        return "good", f"{made}. Nothing was refused, nothing waits, and no check found anything odd.{note}"
+    return "look", f"{made}. To look at: {'; '.join(todo)}.{note}"
 
 
 def groups(items: Sequence[Row], vocabulary: Vocabulary) -> list[Group]:
@@ -197,6 +201,12 @@ def why(shown: Shown, rows: BatchRows, vocabulary: Vocabulary) -> str:
     if pixels := shown.mask["overlap_pixels"]:
         parts.append(f"{count(pixels, 'pixel')} in more than one structure")
     return "; ".join(parts) or "nothing noted"
+
+
+def _meant(item: Row, vocabulary: Vocabulary) -> str:
+    if item["structure"] == "*" and item["reason"] == Reason.UNKNOWN_LABEL:
+        return "structures with unknown names"
+    return structure_name(item["structure"], vocabulary)
 
 
 def structure_name(structure: str, vocabulary: Vocabulary) -> str:

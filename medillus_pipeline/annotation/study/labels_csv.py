@@ -155,7 +155,7 @@ def _place(cells: Cells, references: References, index: SliceIndex, studies: Stu
         return Reason.BROKEN_LINE
     if len(set(places)) > 1:
         return Reason.OTHER_SERIES
-    if cells.get(PATIENT) and references.patient(cells[PATIENT]) != studies.patient_of[places[0].study]:
+    if references.patient(cells.get(PATIENT, "")) not in (None, studies.patient_of[places[0].study]):
         return Reason.OTHER_PATIENT
     return places[0]
 
