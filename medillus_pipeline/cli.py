@@ -13,7 +13,7 @@ from rich.markup import escape
 from rich.measure import Measurement
 from rich.table import Table as RichTable
 
-from medillus_pipeline import cli_annotate, cli_deidentify, cli_masks, cli_slices, landings, telemetry
+from medillus_pipeline import cli_annotate, cli_deidentify, cli_masks, cli_sample, cli_slices, landings, telemetry
 from medillus_pipeline.errors import InputError, MedillusError
 from medillus_pipeline.settings import VARIABLES, Settings
 from medillus_pipeline.tables import LEDGER, MASK_ITEMS, MASKS, TableStore
@@ -28,6 +28,7 @@ cli_deidentify.register(app)
 cli_slices.register(app)
 cli_masks.register(app)
 cli_annotate.register(app)
+cli_sample.register(app)
 console = Console(highlight=False)
 MAXIMUM_WIDTH = 10_000
 

@@ -50,6 +50,11 @@ class GeneratorRunConfig(dg.Config):
     batch_size: int | None = Field(default=None, ge=1, description="Slices in a training step; unset: the preset's.")
     learning_rate: float | None = Field(default=None, gt=0, le=1, description="Rate of AdamW; unset: the preset's.")
     seed: int = Field(default=0, ge=0, description="Seed of weights, order, augmentation and noise.")
+    start_from: str | None = Field(
+        default=None,
+        description="Weights to begin from, the classes may differ: models:/medillus-generator@champion, "
+        "models:/medillus-generator/3, or a weights file on this machine; unset: fresh weights.",
+    )
 
 
 def training_key(*parts: Any) -> str:
@@ -180,11 +185,12 @@ def generator_checkpoint(
     """
     from medillus_pipeline.annotation import vocabulary
     from medillus_pipeline.dicom.preview import thumbnail
-    from medillus_pipeline.generation import model_file
+    from medillus_pipeline.generation import model_card, model_file, transfer
     from medillus_pipeline.generation.config import preset
     from medillus_pipeline.generation.dataset import load_snapshot
     from medillus_pipeline.generation.prior import Prior
     from medillus_pipeline.generation.training import train_generator
+    from medillus_pipeline.resources import registered_models
 
     logging.getLogger("lightning_fabric").setLevel(logging.WARNING)  # it announces its precision on every start
     with failing_clearly():
@@ -196,11 +202,18 @@ def generator_checkpoint(
         overrides = {name: value for name, value in asked.items() if value is not None}
         chosen = preset(config.preset).generator.model_copy(update={**overrides, "threads": compute.threads})
         described = chosen.model_dump(mode="json", exclude={"threads"})
-        key = training_key("generator", dataset.fingerprint, prior_document["sha256"], described, config.seed)
+        start = None if config.start_from is None else registered_models.weights_of(mlflow, config.start_from)
+        begun = {} if start is None else {"start_sha256": hashlib.sha256(start).hexdigest()}
+        if start is not None:
+            context.log.info(transfer.preview(dataset.classes, chosen, start))
+        key = training_key(
+            "generator", dataset.fingerprint, prior_document["sha256"], described, config.seed, *begun.values()
+        )
         made_from = {
             "dataset_fingerprint": dataset.fingerprint,
             "prior_sha256": prior_document["sha256"],
             "code_version": __version__,
+            **begun,
         }
         tags = {**made_from, "dagster_run_id": context.run_id}
         run = mlflow.training_run(key, f"generator-{dataset.fingerprint[:8]}", tags)
@@ -231,6 +244,7 @@ def generator_checkpoint(
                         prior,
                         chosen,
                         seed=config.seed,
+                        start=start,
                         checkpoint_dir=work,
                         log=lambda step, figures: mlflow.log(run.run_id, metrics=figures, step=step, client=client),
                         preview=lambda step, model: _write_sheet(grids, step, model, dataset, words.palette()),
@@ -243,7 +257,15 @@ def generator_checkpoint(
                         metadata = picture(store.clean, "previews", shown, thumbnail=thumbnail(shown))
                     package = Path(folder) / "model"
                     artifacts = model_file.package(
-                        generator, prior, dataset.classes, words.version, dataset.manifest, package
+                        generator,
+                        prior,
+                        dataset.classes,
+                        words.version,
+                        dataset.manifest,
+                        package,
+                        card=lambda of: model_card.model_card(
+                            of, dataset.manifest, words, prior_sha256=prior_document["sha256"], **begun
+                        ),
                     )
                     code = model_file.write_model_file(package)
                     version = mlflow.register(
@@ -251,6 +273,8 @@ def generator_checkpoint(
                         lambda: model_file.log_generator(artifacts, code, release_steps=chosen.release_steps),
                         tags,
                     )
+                    told = model_card.summary(generator.describe(), dataset.manifest)
+                    registered_models.describe(mlflow, version, told)
             except BaseException:
                 mlflow.finish(run.run_id, "FAILED")
                 raise

@@ -115,6 +115,69 @@ class GeneratorConfig(_Config):
     release_steps: int = Field(default=25, ge=1, le=1000, description="Euler steps of released images")
 
 
+class GanConfig(_Config):
+    """The second model family: the generative adversarial network and its training."""
+
+    channels: tuple[int, ...] = Field(
+        default=(32, 64, 96), min_length=2, description="feature channels of the generator, finest resolution first"
+    )
+    discriminator_channels: tuple[int, ...] = Field(
+        default=(32, 64, 96), min_length=2, description="feature channels of the discriminator, finest resolution first"
+    )
+    patch: int = Field(
+        default=2, ge=1, le=16, description="pixels along a patch: the finest resolution is size / patch"
+    )
+    detail: int = Field(default=16, ge=4, le=256, description="feature channels at full resolution")
+    embedding: int = Field(default=64, ge=8, description="width of the embedding of latent vector and study group")
+    adversarial: Literal["hinge", "wgan-gp"] = Field(
+        default="hinge", description="hinge loss with spectral normalisation, or Wasserstein with gradient penalty"
+    )
+    adversarial_weight: float = Field(default=0.1, ge=0, le=100, description="weight of the adversarial loss")
+    gradient_penalty: float = Field(default=10.0, ge=0, le=1000, description="weight of the penalty of wgan-gp")
+    alpha: float = Field(default=0.5, ge=0, le=100, description="weight of L_seg, cross-entropy of the structures")
+    beta: float = Field(default=0.5, ge=0, le=100, description="weight of L_anat, Dice of the structures")
+    ramp_start: int = Field(
+        default=100, ge=0, description="steps before alpha and beta count: the head must learn first"
+    )
+    ramp_steps: int = Field(default=200, ge=0, description="steps over which alpha and beta then rise to their weights")
+    l1: float = Field(default=10.0, ge=0, le=1000, description="weight of the L1 distance to the real image")
+    feature_matching: float = Field(default=1.0, ge=0, le=1000, description="weight of feature matching")
+    diversity: float = Field(
+        default=1.0,
+        ge=0,
+        le=10,
+        description="reward for spread, in units of that which makes L1's best spread the real",
+    )
+    samples: int = Field(default=2, ge=2, le=16, description="images for each mask in a step, for L1 and its reward")
+    partial_masks: float = Field(
+        default=0.15,
+        ge=0,
+        le=1,
+        description="share of masks whose structures are each left out with a chance of a half",
+    )
+    group_dropout: float = Field(default=0.1, ge=0, le=1, description="share of images whose study group is not told")
+    steps: int = Field(default=700, ge=1, description="training steps")
+    batch_size: int = Field(default=8, ge=1, description="masks in a training step")
+    learning_rate: float = Field(default=1e-3, gt=0, le=1, description="learning rate of the generator (Adam)")
+    discriminator_learning_rate: float = Field(default=1e-3, gt=0, le=1, description="that of the discriminator")
+    betas: tuple[float, float] = Field(default=(0.0, 0.99), description="moment decays of Adam")
+    final_learning_rate: float = Field(default=0.1, ge=0, le=1, description="share of the rates at the end (cosine)")
+    ema_decay: float = Field(default=0.99, ge=0, lt=1, description="decay of the moving average of the generator")
+    gradient_clip: float = Field(default=5.0, gt=0, description="greatest norm of either gradient")
+    shift_pixels: int = Field(default=2, ge=0, le=16, description="augmentation: greatest shift in whole pixels")
+    precision: Literal["bf16-mixed", "32-true", "16-mixed"] = Field(
+        default="32-true", description="Lightning Fabric precision"
+    )
+    accelerator: Literal["cpu", "gpu", "auto"] = Field(default="cpu", description="Lightning Fabric accelerator")
+    devices: int = Field(default=1, ge=1, le=64, description="number of devices")
+    threads: int = Field(
+        default=1, ge=1, le=256, description="CPU threads; more than idle cores slow it down severalfold"
+    )
+    checkpoint_every: int = Field(default=200, ge=1, description="steps between checkpoints")
+    log_every: int = Field(default=20, ge=1, description="steps between logged figures")
+    preview_every: int = Field(default=250, ge=1, description="steps between sample grids")
+
+
 class GenerationConfig(_Config):
     """Everything of one preset."""
 
@@ -122,7 +185,9 @@ class GenerationConfig(_Config):
     prior: PriorConfig = PriorConfig()
     judge: SegmenterConfig = SegmenterConfig(channels=(16, 32, 64), blocks=1)
     organ_segmenter: SegmenterConfig = SegmenterConfig(channels=(12, 24, 48, 64), blocks=1)
+    family: Literal["flow", "gan"] = Field(default="flow", description="model family that is trained")
     generator: GeneratorConfig = GeneratorConfig()
+    gan: GanConfig = GanConfig()
 
 
 PRESETS: dict[str, GenerationConfig] = {
@@ -144,6 +209,19 @@ PRESETS: dict[str, GenerationConfig] = {
             preview_every=10,
             preview_steps=2,
             release_steps=4,
+        ),
+        gan=GanConfig(
+            channels=(8, 16),
+            discriminator_channels=(8, 16),
+            detail=8,
+            embedding=16,
+            steps=20,
+            batch_size=4,
+            ramp_start=2,
+            ramp_steps=8,
+            checkpoint_every=8,
+            log_every=5,
+            preview_every=10,
         ),
     ),
 }

@@ -7,6 +7,7 @@ version it belongs to is decided by the caller.
 
 import ast
 import json
+from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -50,12 +51,15 @@ def package(
     vocabulary_version: str,
     manifest: dict[str, Any],
     folder: Path,
+    *,
+    card: Callable[[dict[str, Any]], str] | None = None,
 ) -> dict[str, str]:
     """Write all that gives the model meaning into `folder`; returns artifact names with their paths.
 
     `weights` and `prior` (safetensors), `config` (JSON: network, classes as vocabulary ids, vocabulary version,
-    intensity map, hash of the split), `manifest` (JSON: the dataset's partitions with data versions). Raises
-    ValueError when generator, prior and classes do not belong together.
+    intensity map, hash of the split), `manifest` (JSON: the dataset's partitions with data versions), and `card`
+    (Markdown), which the function `card` makes of the configuration. Raises ValueError when generator, prior and
+    classes do not belong together.
     """
     if not generator.classes == prior.classes == tuple(classes):
         raise ValueError("generator, prior and class list differ: package what was trained together")
@@ -70,6 +74,8 @@ def package(
         "config": ("config.json", _json(described)),
         "manifest": ("manifest.json", _json(manifest)),
     }
+    if card is not None:
+        contents["card"] = ("card.md", card(described).encode())
     folder.mkdir(parents=True, exist_ok=True)
     artifacts = {}
     for name, (file, data) in contents.items():
@@ -110,6 +116,7 @@ def signature(release_steps: int = 25) -> "ModelSignature":
             [
                 ParamSpec("seed", DataType.long, 0),
                 ParamSpec("steps", DataType.long, release_steps),
+                ParamSpec("method", DataType.string, "euler"),
             ]
         ),
     )

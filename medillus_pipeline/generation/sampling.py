@@ -1,7 +1,7 @@
 """A trained generator: images in HU from label maps, and sheets of samples to look at."""
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -45,13 +45,20 @@ class Generator:
     dataset_fingerprint: str
 
     def sample(
-        self, class_maps: np.ndarray, levels: np.ndarray | None = None, *, seed: int, steps: int | None = None
+        self,
+        class_maps: np.ndarray,
+        levels: np.ndarray | None = None,
+        *,
+        seed: int,
+        steps: int | None = None,
+        method: Literal["euler", "heun"] = "euler",
     ) -> np.ndarray:
         """(n, h, w) int16 calibrated values (HU for CT) for label maps (n, h, w) of class indices.
 
         `levels` (n,) are positions along the body, 0 feet to 1 head; without them the prior proposes the likeliest.
-        Image i depends on its own mask, level, the seed and i only. `steps` Euler steps, by default those of a release.
-        Raises ValueError for maps of another size than the model's or labels that it has no class for.
+        Image i depends on its own mask, level, the seed and i only. `steps` of the `method` (see `integrate` in
+        `networks.py`), by default those of a release. Raises ValueError for maps of another size than the model's or
+        labels that it has no class for.
         """
         class_maps = np.asarray(class_maps)
         if class_maps.ndim != 3 or class_maps.shape[1:] != (self.size, self.size):
@@ -68,7 +75,7 @@ class Generator:
                 part = slice(start, start + SAMPLE_BATCH)
                 channels = prior_channels(tissue, torch.as_tensor(levels[part], dtype=torch.float32))
                 condition = conditions(torch.from_numpy(class_maps[part].astype(np.int64)), len(self.classes), channels)
-                image = integrate(self.network, condition, noise[part], steps or self.config.release_steps)
+                image = integrate(self.network, condition, noise[part], steps or self.config.release_steps, method)
                 parts.append(self.intensity.inverse(image[:, 0].numpy()))
         return np.concatenate(parts)
 

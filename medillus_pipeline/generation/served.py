@@ -26,7 +26,7 @@ SERVED_BATCH = 32
 
 
 class ServedGenerator(PythonModel):
-    """`predict({"mask": (n, h, w) uint8, "level": (n,) float32}, params={"seed": 0, "steps": 25})`.
+    """`predict({"mask": (n, h, w) uint8, "level": (n,) float32}, params={"seed": 0, "steps": 25, "method": "euler"})`.
 
     A mask holds vocabulary ids, 0 for background. A level is the position along the body, 0 feet to 1 head, or NaN:
     then the likeliest by the anatomical prior is taken. Returns (n, h, w) int16 calibrated values (HU for CT).
@@ -54,7 +54,9 @@ class ServedGenerator(PythonModel):
 
     # No annotation of the input: MLflow would take it for a schema, and the logged signature is the schema.
     def predict(self, context, model_input, params: dict[str, Any] | None = None):
-        """Images for the masks. Raises ValueError for a mask of another size, or an id the model has no class for."""
+        """Images for the masks. Raises ValueError for a mask of another size, an id the model has no class for, or a
+        method other than euler and heun.
+        """
         params = params or {}
         masks = np.asarray(model_input["mask"])
         levels = torch.as_tensor(np.asarray(model_input["level"], np.float32))
@@ -63,12 +65,15 @@ class ServedGenerator(PythonModel):
             raise ValueError(f"{len(labels)} masks and {len(levels)} levels: give one level for each mask (or NaN)")
         levels = torch.where(levels.isnan(), likely_levels(self.occupancy, labels), levels)
         steps = int(params.get("steps", self.described["config"]["release_steps"]))
+        if steps < 1:
+            raise ValueError(f"steps are 1 or more, not {steps}")
+        method = params.get("method", "euler")
         noise = noise_for(len(labels), (masks.shape[1], masks.shape[2]), int(params.get("seed", 0)))
         images = [np.zeros((0, *masks.shape[1:]), np.int16)]
         for start in range(0, len(labels), SERVED_BATCH):
             part = slice(start, start + SERVED_BATCH)
             condition = conditions(labels[part], len(self.classes), prior_channels(self.tissue, levels[part]))
-            flowed = integrate(self.network, condition.to(self.device), noise[part].to(self.device), steps)
+            flowed = integrate(self.network, condition.to(self.device), noise[part].to(self.device), steps, method)
             images.append(self._calibrated(flowed[:, 0].cpu().numpy()))
         return np.concatenate(images)
 

@@ -28,6 +28,7 @@ from medillus_pipeline.generation.dataset import Dataset
 from medillus_pipeline.generation.networks import LEAST_REST, FlowUNet, conditions, prior_channels
 from medillus_pipeline.generation.prior import Prior
 from medillus_pipeline.generation.sampling import Generator, build_network
+from medillus_pipeline.generation.transfer import transferred
 
 KEPT_CHECKPOINTS = 2
 
@@ -52,6 +53,7 @@ def train_generator(
     config: GeneratorConfig,
     *,
     seed: int = 0,
+    start: bytes | None = None,
     checkpoint_dir: Path | None = None,
     log: Callable[[int, dict[str, float]], None] | None = None,
     preview: Callable[[int, Generator], None] | None = None,
@@ -59,11 +61,14 @@ def train_generator(
 ) -> Generator:
     """Train on the dataset's train split and return the generator with averaged weights.
 
+    `start` is a generator's weights file to begin from instead of fresh weights (see `transfer.py`).
     With `checkpoint_dir` (a folder of this machine) the run saves its state every `checkpoint_every` steps and resumes
-    from there, as long as dataset, prior, configuration and seed are the same. `log(step, figures)` gets loss, learning
-    rate, gradient norm and images per second; `preview(step, generator)` is called every `preview_every` steps.
+    from there, as long as dataset, prior, configuration, seed and start are the same. `log(step, figures)` gets loss,
+    learning rate, gradient norm and images per second; `preview(step, generator)` is called every `preview_every`
+    steps.
 
-    Raises NotEnoughDataError without training slices or classes, DivergedError when the loss becomes NaN or infinite.
+    Raises NotEnoughDataError without training slices or classes, DivergedError when the loss becomes NaN or infinite,
+    InputError for a start of which nothing fits.
     """
     train = dataset.split("train")
     if not len(train) or not dataset.classes:
@@ -79,12 +84,14 @@ def train_generator(
     with cpu_threads(config.threads), torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         network = build_network(len(dataset.classes), config)
+        if start is not None:
+            network.load_state_dict(transferred(network, dataset.classes, config, start).state)
         average = copy.deepcopy(network).requires_grad_(False).eval().to(fabric.device)
         optimiser = torch.optim.AdamW(
             network.parameters(), config.learning_rate, betas=config.betas, weight_decay=config.weight_decay
         )
         state = TrainingState(network, average, optimiser)
-        folder = checkpoint_dir and checkpoint_dir / _identity(dataset, prior, config, seed)
+        folder = checkpoint_dir and checkpoint_dir / _identity(dataset, prior, config, seed, start)
         module, stepper = fabric.setup(network, optimiser)
         if folder:
             resume(state, folder)
@@ -252,7 +259,7 @@ def _last_saved(folder: Path | None) -> int:
     return int(saved[-1].stem.removeprefix("step-")) if saved else 0
 
 
-def _identity(dataset: Dataset, prior: Prior, config: GeneratorConfig, seed: int) -> str:
+def _identity(dataset: Dataset, prior: Prior, config: GeneratorConfig, seed: int, start: bytes | None) -> str:
     """Name of the folder whose checkpoints continue this very run. Threads and previews change nothing."""
     free = {"threads", "checkpoint_every", "log_every", "preview_every", "preview_steps", "release_steps"}
     described = [
@@ -261,5 +268,6 @@ def _identity(dataset: Dataset, prior: Prior, config: GeneratorConfig, seed: int
         config.model_dump(mode="json", exclude=free),
         seed,
         torch.__version__,
+        *([] if start is None else [hashlib.sha256(start).hexdigest()]),
     ]
     return hashlib.sha256(json.dumps(described).encode()).hexdigest()[:16]
