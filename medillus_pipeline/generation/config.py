@@ -132,21 +132,39 @@ class GanConfig(_Config):
     adversarial: Literal["hinge", "wgan-gp"] = Field(
         default="hinge", description="hinge loss with spectral normalisation, or Wasserstein with gradient penalty"
     )
-    adversarial_weight: float = Field(default=0.1, ge=0, le=100, description="weight of the adversarial loss")
+    adversarial_weight: float = Field(default=0.2, ge=0, le=100, description="weight of the adversarial loss")
     gradient_penalty: float = Field(default=10.0, ge=0, le=1000, description="weight of the penalty of wgan-gp")
-    alpha: float = Field(default=0.5, ge=0, le=100, description="weight of L_seg, cross-entropy of the structures")
-    beta: float = Field(default=0.5, ge=0, le=100, description="weight of L_anat, Dice of the structures")
+    alpha: float = Field(default=1.0, ge=0, le=100, description="weight of L_seg, cross-entropy of the structures")
+    beta: float = Field(default=1.0, ge=0, le=100, description="weight of L_anat, Dice of the structures")
     ramp_start: int = Field(
-        default=100, ge=0, description="steps before alpha and beta count: the head must learn first"
+        default=50, ge=0, description="steps before alpha and beta count: the head must learn first"
     )
-    ramp_steps: int = Field(default=200, ge=0, description="steps over which alpha and beta then rise to their weights")
-    l1: float = Field(default=10.0, ge=0, le=1000, description="weight of the L1 distance to the real image")
-    feature_matching: float = Field(default=1.0, ge=0, le=1000, description="weight of feature matching")
-    diversity: float = Field(
-        default=1.0,
+    ramp_steps: int = Field(default=150, ge=0, description="steps over which alpha and beta then rise to their weights")
+    l1: float = Field(default=40.0, ge=0, le=1000, description="weight of the L1 distance to the real image")
+    l1_levels: int = Field(
+        default=4, ge=1, le=6, description="resolutions, each half the one before, at which L1 and its spread are taken"
+    )
+    diversity_level: int = Field(
+        default=1,
         ge=0,
-        le=10,
-        description="reward for spread, in units of that which makes L1's best spread the real",
+        le=5,
+        description="first of these resolutions whose spread is rewarded (0: pixels, 2: 4×4 means; l1_levels: none)",
+    )
+    feature_matching: float = Field(default=1.0, ge=0, le=1000, description="weight of feature matching")
+    perceptual: float = Field(
+        default=0.0, ge=0, le=1000, description="weight of the perceptual loss; above 0 it needs a weights file"
+    )
+    perceptual_sha256: str = Field(
+        default="",
+        pattern=r"^([0-9a-fA-F]{64})?$",
+        description="SHA-256 of the perceptual loss's weights file",
+    )
+    diversity: float = Field(
+        default=1.2,
+        ge=0,
+        le=1.5,
+        description="reward for spread, in units of that which makes L1's best spread the real one (with two samples "
+        "1.2 asks for 1.4 times that, and √3 for no bound)",
     )
     samples: int = Field(default=2, ge=2, le=16, description="images for each mask in a step, for L1 and its reward")
     partial_masks: float = Field(
@@ -156,17 +174,17 @@ class GanConfig(_Config):
         description="share of masks whose structures are each left out with a chance of a half",
     )
     group_dropout: float = Field(default=0.1, ge=0, le=1, description="share of images whose study group is not told")
-    steps: int = Field(default=700, ge=1, description="training steps")
+    steps: int = Field(default=600, ge=1, description="training steps")
     batch_size: int = Field(default=8, ge=1, description="masks in a training step")
     learning_rate: float = Field(default=1e-3, gt=0, le=1, description="learning rate of the generator (Adam)")
     discriminator_learning_rate: float = Field(default=1e-3, gt=0, le=1, description="that of the discriminator")
-    betas: tuple[float, float] = Field(default=(0.0, 0.99), description="moment decays of Adam")
+    betas: tuple[float, float] = Field(default=(0.5, 0.99), description="moment decays of Adam")
     final_learning_rate: float = Field(default=0.1, ge=0, le=1, description="share of the rates at the end (cosine)")
-    ema_decay: float = Field(default=0.99, ge=0, lt=1, description="decay of the moving average of the generator")
+    ema_decay: float = Field(default=0.995, ge=0, lt=1, description="decay of the moving average of the generator")
     gradient_clip: float = Field(default=5.0, gt=0, description="greatest norm of either gradient")
     shift_pixels: int = Field(default=2, ge=0, le=16, description="augmentation: greatest shift in whole pixels")
     precision: Literal["bf16-mixed", "32-true", "16-mixed"] = Field(
-        default="32-true", description="Lightning Fabric precision"
+        default="bf16-mixed", description="Lightning Fabric precision"
     )
     accelerator: Literal["cpu", "gpu", "auto"] = Field(default="cpu", description="Lightning Fabric accelerator")
     devices: int = Field(default=1, ge=1, le=64, description="number of devices")
@@ -185,7 +203,6 @@ class GenerationConfig(_Config):
     prior: PriorConfig = PriorConfig()
     judge: SegmenterConfig = SegmenterConfig(channels=(16, 32, 64), blocks=1)
     organ_segmenter: SegmenterConfig = SegmenterConfig(channels=(12, 24, 48, 64), blocks=1)
-    family: Literal["flow", "gan"] = Field(default="flow", description="model family that is trained")
     generator: GeneratorConfig = GeneratorConfig()
     gan: GanConfig = GanConfig()
 

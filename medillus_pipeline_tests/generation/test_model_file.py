@@ -29,6 +29,11 @@ for name, level in (("told", given["level"]), ("proposed", np.full(len(given["le
     for count in (1, 3):
         request = {"mask": given["mask"][:count], "level": level[:count]}
         answer[f"{name}_{count}"] = model.predict(request, params={"seed": 11, "steps": 3})
+given_masks, levels = given["mask"], given["level"]
+heun = {"seed": 11, "steps": 3, "method": "heun"}
+answer["heun"] = model.predict({"mask": given_masks, "level": levels}, params=heun)
+answer["forty"] = model.predict({"mask": np.resize(given_masks, (40, 32, 32)), "level": np.resize(levels, 40)},
+                                params={"seed": 11, "steps": 1})
 answer["default"] = model.predict({"mask": given["mask"][:1], "level": given["level"][:1]})
 np.savez(sys.argv[3], **answer)
 try:
@@ -93,6 +98,10 @@ def test_a_registered_model_works_without_this_package_and_without_pickle(
     assert np.abs(answer["told_3"] - here).max() <= 1
     assert np.abs(answer["told_1"] - here[:1]).max() <= 1
     assert np.abs(answer["proposed_3"] - proposed).max() <= 1
+    heun = generator.sample(labels, levels, seed=11, steps=3, method="heun").astype(int)
+    assert np.abs(answer["heun"] - heun).max() <= 1 and np.abs(heun - here).max() > 1
+    forty = generator.sample(np.resize(labels, (40, 32, 32)), np.resize(levels, 40), seed=11, steps=1)
+    assert np.abs(answer["forty"] - forty.astype(int)).max() <= 1
     assert np.abs(answer["default"] - generator.sample(labels[:1], levels[:1], seed=0).astype(int)).max() <= 1
 
 
