@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from medillus_pipeline.errors import NotEnoughDataError
-from medillus_pipeline.generation.config import GanConfig, GenerationConfig, preset
+from medillus_pipeline.generation.config import GanConfig, preset
 from medillus_pipeline.generation.dataset import Dataset
 from medillus_pipeline.generation.gan_batches import Draw
 from medillus_pipeline.generation.gan_sampling import GanGenerator
@@ -199,8 +199,3 @@ def test_masks_that_do_not_fit_the_model_are_refused(generator: GanGenerator):
         generator.sample(np.zeros((1, 16, 16), np.uint8), seed=0)
     with pytest.raises(ValueError, match="classes"):
         generator.sample(np.full((1, 32, 32), 99, np.uint8), seed=0)
-
-
-def test_the_flow_stays_the_default_family():
-    assert GenerationConfig().family == "flow"
-    assert "family" not in GenerationConfig().generator.model_dump()
