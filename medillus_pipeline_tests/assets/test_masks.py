@@ -44,7 +44,7 @@ from medillus_pipeline_tests.traces import clean_side
 SLICES, ROWS, COLUMNS = 6, 40, 50
 CANARY, READER, STRANGER = "Cunegonde", "Ada Holloway", "MRN 0099"
 LEFT, RIGHT = ([[c, 10], [c + 8, 10], [c + 8, 20], [c, 20]] for c in (36, 6))
-"""Where a kidney lies: columns run to the patient's left."""
+"""Where an adrenal gland lies: columns run to the patient's left."""
 NEARBY = [[11, 10], [21, 10], [21, 20], [11, 20]]
 BESIDE = (MASK_LAYERS, MASK_FINDINGS, MASK_AGREEMENT, STUDY_LABELS)
 
@@ -125,7 +125,7 @@ def everything(site: Site) -> dict[str, bytes]:
         f"{CANARY}.nii.gz": packed(volume(3)),
         f"{CANARY}.nrrd": header(sizes=f"{COLUMNS} {ROWS} {SLICES}") + raw(volume(4)),
         f"{name(site, 5)}_duodenum.png": png(mask),
-        f"sides of {CANARY}/{name(site, 5)}.json": labelme(shape("kidney_left", RIGHT), shape("kidney_right", LEFT)),
+        f"sides of {CANARY}/{name(site, 5)}.json": labelme(shape("adrenal_gland_left", RIGHT), shape("adrenal_gland_right", LEFT)),
         "labels.csv": f"series_instance_uid,pathology,contrast_phase,ward\n{labels}".encode(),
         f"{CANARY}/{name(site, 1)}.json": b"{",
         f"{CANARY} of another.dcm": planned(("Liver", 1), patient=STRANGER),
@@ -145,8 +145,8 @@ LEFT_OUT = {
     ("labelme", "*", "refused", "unknown_label"),
     ("rtstruct", "*", "refused", "unknown_label"),
     ("rtstruct", "ptv", "kept", "planning_target"),
-    ("labelme", "kidney_left", "refused", "sides_swapped"),
-    ("labelme", "kidney_right", "refused", "sides_swapped"),
+    ("labelme", "adrenal_gland_left", "refused", "sides_swapped"),
+    ("labelme", "adrenal_gland_right", "refused", "sides_swapped"),
     ("labels", "*", "refused", "unknown_value"),
     ("labelme", "*", "refused", "broken_file"),
     ("rtstruct", "*", "refused", "other_patient"),
@@ -200,7 +200,7 @@ def test_the_tables_beside_the_masks_are_published_and_gated(handed: Handed) -> 
     (layer,) = handed.rows(MASK_LAYERS)
     assert (layer["reason"], layer["hidden_pixels"], layer["area"]) == ("planning_target", 50, 50)
     swapped = {row["structure"] for row in handed.rows(MASK_FINDINGS) if row["severity"] == "refuse"}
-    assert swapped == {"kidney_left", "kidney_right"}
+    assert swapped == {"adrenal_gland_left", "adrenal_gland_right"}
     said = {(row["kind"], row["value"], row["code"]) for row in handed.rows(STUDY_LABELS)}
     assert said == {("pathology", "emphysema", "CA21"), ("contrast_phase", "portal_venous", "")}
     assert handed.rows(MASK_AGREEMENT) == []
@@ -279,7 +279,7 @@ def test_the_same_batch_handed_in_again_makes_no_new_masks_and_is_no_failure(han
 
 def test_findings_that_a_run_spares_take_nothing_off(handed: Handed) -> None:
     site = handed.site
-    drawing = labelme(shape("kidney_left", RIGHT), shape("kidney_right", LEFT))
+    drawing = labelme(shape("adrenal_gland_left", RIGHT), shape("adrenal_gland_right", LEFT))
     site.arrive("annotations", "mirrored", {"annotator.txt": b"Cy", f"{name(site, 5)}.json": drawing})
     assert "sides_swapped (2)" in failure(site.run("ingest_annotations", "mirrored"))
     config = {"ops": {"masks": {"config": {"warn_only": ["sides_swapped"]}}}}

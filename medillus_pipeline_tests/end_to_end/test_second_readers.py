@@ -120,7 +120,7 @@ def test_what_only_one_drew_has_no_figures(readers: Readers) -> None:
 
 def test_a_correction_is_a_revision_and_the_only_one_that_is_compared(readers: Readers) -> None:
     corrected = readers.site.store.tables.read(MASKS, "corrected").to_pylist()
-    assert corrected and {row["revision"] for row in corrected} == {2}
+    assert corrected and {row["revision"] for row in corrected} == {3}
     again = readers.agreement("corrected")
     assert again["heart"]["dice"] == 1 and again["heart"]["hausdorff_95_mm"] == 0
     items = readers.site.store.tables.read(MASK_ITEMS, "corrected").to_pylist()
