@@ -125,7 +125,9 @@ def everything(site: Site) -> dict[str, bytes]:
         f"{CANARY}.nii.gz": packed(volume(3)),
         f"{CANARY}.nrrd": header(sizes=f"{COLUMNS} {ROWS} {SLICES}") + raw(volume(4)),
         f"{name(site, 5)}_duodenum.png": png(mask),
-        f"sides of {CANARY}/{name(site, 5)}.json": labelme(shape("adrenal_gland_left", RIGHT), shape("adrenal_gland_right", LEFT)),
+        f"sides of {CANARY}/{name(site, 5)}.json": labelme(
+            shape("adrenal_gland_left", RIGHT), shape("adrenal_gland_right", LEFT)
+        ),
         "labels.csv": f"series_instance_uid,pathology,contrast_phase,ward\n{labels}".encode(),
         f"{CANARY}/{name(site, 1)}.json": b"{",
         f"{CANARY} of another.dcm": planned(("Liver", 1), patient=STRANGER),
