@@ -8,7 +8,6 @@ import copy
 import hashlib
 import json
 import math
-import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -17,20 +16,18 @@ from pathlib import Path
 import numpy as np
 import torch
 from lightning_fabric import Fabric
-from safetensors import SafetensorError
 from torch import Tensor
 from torch.nn import functional
 
 from medillus_pipeline.errors import NotEnoughDataError, PermanentError
-from medillus_pipeline.generation.compute import cpu_threads, weights_from_bytes, weights_to_bytes
+from medillus_pipeline.generation import checkpoints
+from medillus_pipeline.generation.compute import cpu_threads
 from medillus_pipeline.generation.config import GeneratorConfig
 from medillus_pipeline.generation.dataset import Dataset
 from medillus_pipeline.generation.networks import LEAST_REST, FlowUNet, conditions, prior_channels
 from medillus_pipeline.generation.prior import Prior
 from medillus_pipeline.generation.sampling import Generator, build_network
 from medillus_pipeline.generation.transfer import transferred
-
-KEPT_CHECKPOINTS = 2
 
 
 class DivergedError(PermanentError):
@@ -129,8 +126,8 @@ def train_generator(
             if not math.isfinite(loss.item()) or not math.isfinite(norm):
                 raise DivergedError(
                     f"training diverged at step {step} of {config.steps}: the loss is {loss.item()}; the checkpoint of "
-                    f"step {_last_saved(folder)} is kept. Lower learning_rate (now {config.learning_rate}) or use "
-                    "precision 32-true, then materialize again"
+                    f"step {checkpoints.last_step(folder)} is kept. Lower learning_rate (now {config.learning_rate}) "
+                    "or use precision 32-true, then materialize again"
                 )
             stepper.step()
             _follow(average, network, min(config.ema_decay, step / (step + 10)))
@@ -211,52 +208,20 @@ def save(state: TrainingState, folder: Path) -> Path:
     """Write the state as one safetensors file, complete or not at all; older ones but the last two are removed."""
     tensors = {f"network.{name}": tensor for name, tensor in state.network.state_dict().items()}
     tensors |= {f"average.{name}": tensor for name, tensor in state.average.state_dict().items()}
-    for index, moments in state.optimiser.state_dict()["state"].items():
-        tensors |= {f"optimiser.{index}.{name}": tensor for name, tensor in moments.items()}
-    folder.mkdir(parents=True, exist_ok=True)
-    target = folder / f"step-{state.step:08d}.safetensors"
-    temporary = target.with_suffix(".tmp")
-    with temporary.open("wb") as handle:
-        handle.write(weights_to_bytes(tensors, {"step": state.step}))
-        handle.flush()
-        os.fsync(handle.fileno())
-    temporary.replace(target)
-    for old in _saved(folder)[:-KEPT_CHECKPOINTS]:
-        old.unlink()
-    return target
+    tensors |= {f"optimiser.{name}": t for name, t in checkpoints.optimiser_tensors(state.optimiser).items()}
+    return checkpoints.save(tensors, state.step, folder)
 
 
 def resume(state: TrainingState, folder: Path) -> int:
     """Load the newest readable checkpoint into `state`; returns the steps done, 0 when there is none."""
-    for path in reversed(_saved(folder)):
-        try:
-            tensors, metadata = weights_from_bytes(path.read_bytes())
-        except (SafetensorError, ValueError, KeyError):  # cut off by a crash of the machine: the one before it is used
-            continue
-        state.network.load_state_dict(_part(tensors, "network."))
-        state.average.load_state_dict(_part(tensors, "average."))
-        moments: dict[int, dict[str, Tensor]] = {}
-        for name, tensor in _part(tensors, "optimiser.").items():
-            index, key = name.split(".")
-            moments.setdefault(int(index), {})[key] = tensor
-        groups = state.optimiser.state_dict()["param_groups"]
-        state.optimiser.load_state_dict({"state": moments, "param_groups": groups})
-        state.step = metadata["step"]
-        return state.step
-    return 0
-
-
-def _part(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
-    return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
-
-
-def _saved(folder: Path) -> list[Path]:
-    return sorted(folder.glob("step-*.safetensors"))
-
-
-def _last_saved(folder: Path | None) -> int:
-    saved = _saved(folder) if folder else []
-    return int(saved[-1].stem.removeprefix("step-")) if saved else 0
+    found = checkpoints.newest(folder)
+    if found is None:
+        return 0
+    tensors, state.step = found
+    state.network.load_state_dict(checkpoints.part(tensors, "network."))
+    state.average.load_state_dict(checkpoints.part(tensors, "average."))
+    checkpoints.load_optimiser(state.optimiser, checkpoints.part(tensors, "optimiser."))
+    return state.step
 
 
 def _identity(dataset: Dataset, prior: Prior, config: GeneratorConfig, seed: int, start: bytes | None) -> str:

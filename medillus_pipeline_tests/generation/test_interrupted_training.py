@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from medillus_pipeline.generation import training
+from medillus_pipeline.generation import checkpoints, training
 from medillus_pipeline.generation.config import preset
 from medillus_pipeline.generation.dataset import Dataset
 from medillus_pipeline.generation.prior import Prior
@@ -21,11 +21,12 @@ from medillus_pipeline_tests.generation.published import Published
 
 TINY = preset("tiny").generator.model_copy(update={"threads": 1, "steps": 12, "checkpoint_every": 3})
 LINES = frozenset({training.train_generator.__name__, training.save.__name__, "_follow", "__call__"})
+FILES = frozenset({training.__file__, checkpoints.__file__})
 KILLS = 20
 
 DYING = """
 import os, signal, sys
-from medillus_pipeline.generation import training
+from medillus_pipeline.generation import checkpoints, training
 from medillus_pipeline.generation.config import preset
 from medillus_pipeline.generation.dataset import load_snapshot
 from medillus_pipeline.generation.prior import build_prior
@@ -35,7 +36,7 @@ def die(descriptor):
     steps.append(descriptor)
     if len(steps) == 3:  # the third checkpoint is written, and neither on disk for sure nor in its place
         os.kill(os.getpid(), signal.SIGKILL)
-training.os.fsync = die
+os.fsync = die
 dataset = load_snapshot(Zone(sys.argv[1]), sys.argv[2])
 config = preset("tiny").generator.model_copy(update={"threads": 1, "steps": 12, "checkpoint_every": 3})
 prior = build_prior(dataset, preset("tiny").prior)
@@ -62,7 +63,7 @@ def tracing(at: int | None) -> tuple[Callable[..., Any], list[str]]:
 
     def call(frame: FrameType, event: str, argument: Any) -> Any:
         code = frame.f_code
-        return line if code.co_filename == training.__file__ and code.co_name in LINES else None
+        return line if code.co_filename in FILES and code.co_name in LINES else None
 
     return call, lines
 
@@ -96,7 +97,7 @@ def whole(dataset: Dataset, prior: Prior, tmp_path_factory: pytest.TempPathFacto
 def test_twenty_kills_at_random_lines_change_no_bit_of_weights_average_or_optimiser(
     dataset: Dataset, prior: Prior, whole: tuple[list[str], dict, bytes], tmp_path: Path
 ) -> None:
-    lines, checkpoints, released = whole
+    lines, kept, released = whole
     saving = [number for number, name in enumerate(lines) if name == "save"]
     draw = random.Random(6)
     places = draw.sample(saving, KILLS // 4) + draw.sample(range(len(lines)), KILLS - KILLS // 4)
@@ -106,19 +107,19 @@ def test_twenty_kills_at_random_lines_change_no_bit_of_weights_average_or_optimi
         hit.add(traced(place, dataset, prior, folder)[place])
         again = train_generator(dataset, prior, TINY, seed=3, checkpoint_dir=folder)
         assert again.to_bytes() == released, f"killed at line {place} of {len(lines)}"
-        assert states(folder) == checkpoints, f"killed at line {place} of {len(lines)}"
+        assert states(folder) == kept, f"killed at line {place} of {len(lines)}"
     assert {"save", "train_generator"} <= hit
 
 
 def test_one_run_killed_twenty_times_in_a_row_still_ends_the_same(
     dataset: Dataset, prior: Prior, whole: tuple[list[str], dict, bytes], tmp_path: Path
 ) -> None:
-    lines, checkpoints, released = whole
+    lines, kept, released = whole
     draw = random.Random(7)
     for _ in range(KILLS):
         traced(draw.randrange(len(lines)), dataset, prior, tmp_path)
     assert train_generator(dataset, prior, TINY, seed=3, checkpoint_dir=tmp_path).to_bytes() == released
-    assert states(tmp_path) == checkpoints
+    assert states(tmp_path) == kept
 
 
 def test_a_process_killed_while_it_writes_a_checkpoint_goes_on_from_the_one_before(
