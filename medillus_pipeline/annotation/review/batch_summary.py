@@ -23,6 +23,8 @@ OUTCOMES = {
     Outcome.ACCEPTED: "✓ accepted",
 }
 
+LABELS = "labels of studies"
+
 
 @dataclass(frozen=True)
 class BatchRows:
@@ -84,9 +86,7 @@ def verdict(rows: BatchRows, vocabulary: Vocabulary) -> tuple[str, str]:
     for outcome, word in ((Outcome.REFUSED, "refused"), (Outcome.PENDING, "waiting for slices")):
         names = sorted({_meant(item, vocabulary) for item in asking if item["outcome"] == outcome})
         if names:
-            todo.append(
-                f"{_listed(names)} {'was' if word == 'refused' and len(names) == 1 else ''}".strip() + f" {word}"
-            )
+            todo.append(f"{word}: {_listed(names)}")
     if grave := len({found["structure"] for found in rows.findings if found["severity"] == GRAVE}):
         todo.append(f"{count(grave, 'structure')} taken off by the checks")
     if light := sum(found["severity"] != GRAVE for found in rows.findings):
@@ -115,9 +115,12 @@ def groups(items: Sequence[Row], vocabulary: Vocabulary) -> list[Group]:
                 continue
             slices: dict[str, int] = defaultdict(int)
             for line in lines:
-                slices[structure_name(line["structure"], vocabulary)] += line["slices"]
-            named = [f"{name} ({count(n, 'slice')})" if n else name for name, n in sorted(slices.items())]
-            meaning = MEANINGS[Reason(reason)] if reason else "in the label maps"
+                slices[_meant(line, vocabulary)] += line["slices"]
+            named = [
+                f"{name} ({n if name == LABELS else count(n, 'slice')})" if n else name
+                for name, n in sorted(slices.items())
+            ]
+            meaning = MEANINGS[Reason(reason)] if reason else "in the label maps, or among the labels of studies"
             found.append(Group(outcome, meaning, len({line["item"] for line in lines}), ", ".join(named)))
     return found
 
@@ -204,6 +207,8 @@ def why(shown: Shown, rows: BatchRows, vocabulary: Vocabulary) -> str:
 
 
 def _meant(item: Row, vocabulary: Vocabulary) -> str:
+    if item["structure"] == "*" and item["source_format"] == "labels":
+        return LABELS
     if item["structure"] == "*" and item["reason"] == Reason.UNKNOWN_LABEL:
         return "structures with unknown names"
     return structure_name(item["structure"], vocabulary)

@@ -13,7 +13,7 @@ from medillus_pipeline.annotation.outcomes import MEANINGS, Reason
 from medillus_pipeline.annotation.plausibility.findings import ADVICE, Finding, FindingKind, Severity, rows
 from medillus_pipeline.annotation.review.agreement import agreement_rows
 from medillus_pipeline.annotation.review.batch_report import build_batch_report
-from medillus_pipeline.annotation.review.batch_summary import BatchRows, Titles, amounts, verdict
+from medillus_pipeline.annotation.review.batch_summary import BatchRows, Titles, amounts, groups, verdict
 from medillus_pipeline.annotation.review.slice_figure import edge_letters, slice_figure
 from medillus_pipeline.annotation.review.worst_slices import choose
 from medillus_pipeline.annotation.vocabulary import load
@@ -107,7 +107,7 @@ def test_every_outcome_comes_with_what_to_do(batch: BatchRows, clean: Zone) -> N
     text = page(dataclasses.replace(batch, items=items), clean).text
     for reason in (Reason.BROKEN_FILE, Reason.UNKNOWN_SLICE, Reason.PLANNING_TARGET):
         assert MEANINGS[reason] in text
-    assert "whole file was refused" in text and "heart waiting for slices" in text
+    assert "refused: whole file" in text and "waiting for slices: heart" in text
 
 
 def test_every_reason_has_a_page(batch: BatchRows, clean: Zone) -> None:
@@ -238,3 +238,11 @@ def test_a_clinics_batch_counts_what_was_drawn(
     assert (found["spinal_cord"].slices, found["heart"].slices) == (85, 19)
     both = [found[key].millilitres for key in ("lung_left", "lung_right")]
     assert all(one and 700 < one[0] < 3500 for one in both)
+
+
+def test_labels_and_unknown_names_are_called_so(batch: BatchRows) -> None:
+    labels = receipt("*", "accepted", "", 12) | {"source_format": "labels"}
+    unknown = receipt("*", "refused", "unknown_label", 1)
+    said = {group.structures for group in groups([labels, unknown], load())}
+    assert said == {"labels of studies (12)", "structures with unknown names (1 slice)"}
+    assert "refused: structures with unknown names" in verdict(dataclasses.replace(batch, items=[unknown]), load())[1]
