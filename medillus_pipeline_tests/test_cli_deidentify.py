@@ -195,7 +195,7 @@ def test_a_stopped_run_leaves_no_file_half_written_and_is_repeated(
     sent: signal.Signals, status: int, place: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The command itself, as a process, stopped once it has begun to stage files."""
-    for number in range(3, 400):
+    for number in range(3, 1000):
         (place / "src" / f"{number}").write_bytes(encoded(image(number=number)))
     command = [str(Path(sys.executable).with_name("medillus")), "deidentify", "src", "dst", "--key-file", "key"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
@@ -216,7 +216,7 @@ def test_a_stopped_run_leaves_no_file_half_written_and_is_repeated(
         {path.relative_to(place / name): path.read_bytes() for path in (place / name).rglob("*") if path.is_file()}
         for name in ("dst", "ref")
     ]
-    assert results[0] == results[1] and len(results[0]) == 400
+    assert results[0] == results[1] and len(results[0]) == 1000
 
 
 def test_a_defect_is_one_line_without_what_it_quotes(
