@@ -113,7 +113,7 @@ class StoredFrames:
         one.PixelData = encapsulate([encoded])
         try:
             decoder = get_decoder(self.syntax)
-        except NotImplementedError as error:
+        except NotImplementedError as error:  # pydicom's answer to a syntax that it does not know
             raise Refused(Reason.UNSUPPORTED_FORMAT) from error
         values, _ = decoder.as_array(one, index=0, raw=True)
         if values.shape != (self.rows, self.columns):
