@@ -13,7 +13,17 @@ from rich.markup import escape
 from rich.measure import Measurement
 from rich.table import Table as RichTable
 
-from medillus_pipeline import cli_annotate, cli_deidentify, cli_masks, cli_sample, cli_slices, landings, telemetry
+from medillus_pipeline import (
+    cli_annotate,
+    cli_deidentify,
+    cli_masks,
+    cli_model,
+    cli_review,
+    cli_sample,
+    cli_slices,
+    landings,
+    telemetry,
+)
 from medillus_pipeline.errors import InputError, MedillusError
 from medillus_pipeline.settings import VARIABLES, Settings
 from medillus_pipeline.tables import LEDGER, MASK_ITEMS, MASKS, TableStore
@@ -29,6 +39,8 @@ cli_slices.register(app)
 cli_masks.register(app)
 cli_annotate.register(app)
 cli_sample.register(app)
+cli_review.register(app)
+cli_model.register(app)
 console = Console(highlight=False)
 MAXIMUM_WIDTH = 10_000
 
@@ -75,16 +87,16 @@ def run_all_command() -> None:
 
 @app.command()
 def land(
-    kind: Annotated[str, typer.Argument(help="images or annotations")],
+    kind: Annotated[str, typer.Argument(help="images, annotations or reviews")],
     source: Annotated[Path, typer.Argument(help="Folder to copy into landing.")],
     name: Annotated[str | None, typer.Option(help="Folder name in landing; default: the source's.")] = None,
     label: Annotated[str | None, typer.Option(help="Partition key to ask for, [a-z0-9-], 3 to 41 characters.")] = None,
 ) -> None:
-    """Copy a folder into landing as one delivery or annotation batch, and close it with its marker."""
+    """Copy a folder into landing as a delivery, an annotation batch or a batch of verdicts, and close it."""
     from medillus_pipeline.landings import land_folder
 
-    if kind not in ("images", "annotations"):
-        raise InputError(f"kind is images or annotations, not {kind!r}")
+    if kind not in ("images", "annotations", "reviews"):
+        raise InputError(f"kind is images, annotations or reviews, not {kind!r}")
     settings = Settings.from_environment()
     landings.refuse_demo_home(settings)
     count = land_folder(settings.landing, kind, source, name=name or source.resolve().name, label=label)
@@ -143,7 +155,7 @@ def ledger(
 ) -> None:
     """What became of every file of a delivery or batch. Restricted: reads the vault."""
     store = TableStore(Settings.from_environment().vault)
-    kinds = [kind for kind in ("images", "annotations") if f"{kind}.{key}" in store.keys(LEDGER)]
+    kinds = [kind for kind in ("images", "annotations", "reviews") if f"{kind}.{key}" in store.keys(LEDGER)]
     if not kinds:
         raise InputError(f"nothing was ever ingested as {key}: `medillus deliveries` lists the keys")
     columns = ("source", "member", "outcome", "reason")
@@ -230,9 +242,10 @@ def _explain(reasons: set[str]) -> None:
     """A sentence for each reason that stands in a table above: what it means and what to do."""
     from medillus_pipeline.annotation.outcomes import MEANINGS
     from medillus_pipeline.dicom.outcomes import WHAT_TO_DO
+    from medillus_pipeline.review.refusals import MEANINGS as REVIEWED
 
     delivered = {name.rsplit("/", 1)[-1]: text for name, text in WHAT_TO_DO.items()}
-    drawn = {str(reason): text for reason, text in MEANINGS.items()}
+    drawn = {str(reason): text for reason, text in (*MEANINGS.items(), *REVIEWED.items())}
     for reason in sorted(reasons):
         if text := drawn.get(reason) or delivered.get(reason):
             console.print(f"{reason}: {text}", soft_wrap=True, markup=False)

@@ -34,10 +34,28 @@ def register(app: typer.Typer) -> None:
 def sample(
     mask: Annotated[Path, typer.Option(help="Label PNG, palette or grey, whose values are vocabulary ids.")],
     out: Annotated[Path, typer.Option(metavar="DIR", help="Folder of the result; new, empty, or its own.")],
-    modality: Annotated[str | None, typer.Option(help="CT, MR …; default: what the model draws.")] = None,
+    modality: Annotated[str | None, typer.Option(help="CT, MR …; default: the only one the model draws.")] = None,
+    body_part: Annotated[
+        str | None, typer.Option(help="BodyPartExamined; chooses the field of view too; default: that of a trunk.")
+    ] = None,
+    phase: Annotated[str | None, typer.Option(help="Contrast phase, such as portal_venous.")] = None,
+    pathology: Annotated[list[str] | None, typer.Option(help="A pathology to show; may be repeated.")] = None,
+    stage: Annotated[str | None, typer.Option(help="Stage of the disease.")] = None,
+    guidance: Annotated[
+        float, typer.Option(min=0, max=20, help="How many times to take what these change; 2 costs twice the time.")
+    ] = 1.0,
+    partial: Annotated[
+        bool, typer.Option("--partial", help="The mask is complete only for the structures it holds.")
+    ] = False,
+    context: Annotated[
+        Literal["proposed", "none"],
+        typer.Option(help="Tissue between structures: by the prior, or by the model alone."),
+    ] = "proposed",
     n: Annotated[int, typer.Option("--n", min=1, max=1000, help="How many images.")] = 1,
     seed: Annotated[int, typer.Option(min=0, help="Seed of the noise; image i gets the same whatever --n.")] = 0,
-    steps: Annotated[int | None, typer.Option(min=1, max=1000, help="Sampling steps; default: the model's.")] = None,
+    steps: Annotated[
+        int | None, typer.Option(min=1, max=1000, help="Sampling steps of a flow; default: the model's.")
+    ] = None,
     method: Annotated[
         Literal["euler", "heun"], typer.Option(help="Heun evaluates the network twice a step.")
     ] = "euler",
@@ -46,9 +64,6 @@ def sample(
         typer.Option(min=0, max=1, help="Position along the body, 0 feet to 1 head; default: the likeliest."),
     ] = None,
     model: Annotated[str, typer.Option(help="models:/NAME@ALIAS or models:/NAME/NUMBER.")] = CHAMPION,
-    body_part: Annotated[
-        str | None, typer.Option(help="BodyPartExamined, which chooses the field of view; default: that of a trunk.")
-    ] = None,
     pixel_size: Annotated[
         float | None,
         typer.Option(help="Side of a pixel of the mask in mm; default: its longer side spans the field of view."),
@@ -56,11 +71,14 @@ def sample(
 ) -> None:
     """Draw images of a mask: PNG in a soft-tissue window, NIfTI with HU, and sample.json. Not for diagnosis.
 
+    The model is told modality, body part, phase, pathologies and stage; what it does not know is refused.
+
     The mask is brought to the model's frame by nearest neighbour; the output says which pixel size was assumed.
     """
     from medillus_pipeline.annotation import vocabulary
     from medillus_pipeline.generation.compute import cpu_threads
-    from medillus_pipeline.generation.sample_folder import SampleRequest, refuse_places, sample_to_folder
+    from medillus_pipeline.generation.sample_folder import refuse_places, sample_to_folder
+    from medillus_pipeline.generation.sample_request import SampleRequest
     from medillus_pipeline.resources import registered_models
     from medillus_pipeline.resources.mlflow import MLflowResource
 
@@ -70,9 +88,15 @@ def sample(
         seed=seed,
         steps=steps,
         method=method,
+        guidance=guidance,
         level=level,
         modality=modality,
         body_part=body_part,
+        contrast_phase=phase,
+        pathologies=tuple(pathology or ()),
+        stage=stage,
+        partial=partial,
+        context=context,
         pixel_size=pixel_size,
     )
     try:
@@ -84,6 +108,8 @@ def sample(
         Console(stderr=True).print("[yellow]note:[/] stopped; run the same command again", soft_wrap=True)
         raise typer.Exit(INTERRUPTED) from None
     console.print(escape(result.placement), soft_wrap=True)
+    told = ", ".join(result.attributes) or "nothing but the mask"
+    console.print(escape(storable(f"the model was told {told}")), soft_wrap=True)
     if result.lost:
         aside = f"too small for the model's frame, so not drawn: {', '.join(result.lost)}"
         Console(stderr=True, highlight=False).print(f"[yellow]note:[/] {escape(aside)}", soft_wrap=True)

@@ -12,15 +12,18 @@ from medillus_pipeline import telemetry
 from medillus_pipeline.assets import (
     annotation,
     dataset,
+    generator,
     illustration,
     imaging,
     ingest,
     promotion,
+    reviews,
     training,
     validation,
     volumes,
 )
 from medillus_pipeline.automation.jobs import JOBS
+from medillus_pipeline.automation.reviews import REVIEW_JOBS, REVIEW_SENSORS
 from medillus_pipeline.automation.schedules import SCHEDULES
 from medillus_pipeline.automation.sensors import SENSORS
 from medillus_pipeline.resources.compute import ComputeResource
@@ -30,7 +33,19 @@ from medillus_pipeline.settings import Settings
 
 telemetry.switch_off()
 
-STAGES = [ingest, imaging, volumes, annotation, dataset, training, validation, promotion, illustration]
+STAGES = [
+    ingest,
+    imaging,
+    volumes,
+    annotation,
+    dataset,
+    training,
+    generator,
+    validation,
+    reviews,
+    promotion,
+    illustration,
+]
 
 
 def build_defs(
@@ -42,8 +57,8 @@ def build_defs(
     chosen = settings or Settings.from_environment()
     return dg.Definitions(
         assets=dg.load_assets_from_modules(STAGES),
-        jobs=JOBS,
-        sensors=SENSORS,
+        jobs=[*JOBS, *REVIEW_JOBS],
+        sensors=[*SENSORS, *REVIEW_SENSORS],
         schedules=SCHEDULES,
         resources={
             "store": StoreResource.of(chosen),

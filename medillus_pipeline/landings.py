@@ -19,10 +19,10 @@ from medillus_pipeline.settings import Settings
 from medillus_pipeline.tables import LANDINGS, TableStore
 from medillus_pipeline.zones import Zone
 
-Kind = Literal["images", "annotations"]
+Kind = Literal["images", "annotations", "reviews"]
 READY = "_READY"
 LABEL = re.compile(r"[a-z0-9][a-z0-9-]{2,40}")
-_PREFIX: dict[Kind, str] = {"images": "d", "annotations": "a"}
+_PREFIX: dict[Kind, str] = {"images": "d", "annotations": "a", "reviews": "r"}
 PUBLIC_KEY = "the key in use is the demo's, which is public. Point MEDILLUS_HOME at another folder: a key is made there"
 _MARKER_LIMIT = 64 * 1024
 _ODD_BYTES = {0xDC00 + byte: 0xF700 + byte for byte in range(0x80, 0x100)}

@@ -7,3 +7,6 @@ deliveries = dg.DynamicPartitionsDefinition(name="deliveries")
 
 annotation_batches = dg.DynamicPartitionsDefinition(name="annotation_batches")
 """One key per batch of annotations."""
+
+review_batches = dg.DynamicPartitionsDefinition(name="review_batches")
+"""One key per batch of reviewers' verdicts."""

@@ -16,10 +16,13 @@ from medillus_pipeline import landings, published
 from medillus_pipeline.assets.annotation import masks
 from medillus_pipeline.assets.illustration import labelled_scans
 from medillus_pipeline.assets.imaging import slices
+from medillus_pipeline.assets.reviews import reviews
 from medillus_pipeline.automation.jobs import ingest_annotations, ingest_delivery, label_scans, promote, retrain
+from medillus_pipeline.automation.reviews import ingest_reviews
 from medillus_pipeline.automation.sensors import unchanged
 from medillus_pipeline.definitions import build_defs
-from medillus_pipeline.partitions import annotation_batches, deliveries
+from medillus_pipeline.partitions import annotation_batches, deliveries, review_batches
+from medillus_pipeline.resources import promotions
 from medillus_pipeline.resources.store import StoreResource
 from medillus_pipeline.settings import Settings
 from medillus_pipeline.tables import MASK_ITEMS, MASKS
@@ -86,7 +89,13 @@ def run_all(settings: Settings, instance: dg.DagsterInstance, *, say: Say, confi
         say(f"no training: {reason}")
         trained = published.current(store.clean, "generator_checkpoint") is not None
         flow.remark = None if trained else reason
-    if trained:
+    _arrive(store, instance, "reviews", review_batches)
+    for key in _to_do(instance, review_batches, reviews):
+        flow.runs.append(runner(ingest_reviews, key))
+    waits = promotions.not_promoted_by_itself(store.clean, settings.profile) if trained else None
+    if waits is not None:
+        say(f"no promotion: {waits}")
+    elif trained:
         flow.runs.append(runner(promote))
     if published.current(store.clean, "promoted_generator") is not None:
         return flow

@@ -36,6 +36,7 @@ VARIABLES: dict[str, tuple[str, str]] = {
         "file with the key of the re-identification tables; unset: no table is written",
     ),
     "MEDILLUS_VOCABULARY": ("vocabulary", "TOML file with a site's own names of structures; unset: none"),
+    "MEDILLUS_REVIEWERS": ("reviewers", "TOML file of who may review, and the ethics record; unset: nobody"),
     "MEDILLUS_MLFLOW_TRACKING_URI": ("mlflow_tracking_uri", "MLflow tracking and registry: a server or a database"),
     "MEDILLUS_MLFLOW_ARTIFACTS": ("mlflow_artifacts", "root URL of MLflow's artifacts for new experiments"),
     "MEDILLUS_MLFLOW_UI_URL": ("mlflow_ui_url", "where people open MLflow's web UI; used for links only"),
@@ -62,6 +63,7 @@ class Settings(BaseModel):
     deidentification: Path | None = None
     reidentification_key_file: Path | None = None
     vocabulary: Path | None = None
+    reviewers: Path | None = None
     mlflow_tracking_uri: str
     mlflow_artifacts: str
     mlflow_ui_url: str = "http://127.0.0.1:5000"

@@ -21,7 +21,9 @@ TINY: dict[str, dict[str, Any]] = {
                 name: {"config": {"preset": "tiny"}}
                 for name in ("training_dataset", "judge", "organ_segmenter", "generator_checkpoint")
             },
-            "validation_report": {"config": {"slices": 8, "samples": 2}},
+            "validation_report": {
+                "config": {"slices": 8, "samples": 2, "training_masks": 16, "edited_masks": 4, "student_steps": 5}
+            },
         }
     },
     "promote": {"ops": {"illustrations": {"config": {"figures": 2}}}},

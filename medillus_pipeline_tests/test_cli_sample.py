@@ -4,6 +4,8 @@ import hashlib
 import json
 import shutil
 from collections.abc import Iterator
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +28,7 @@ from medillus_pipeline.settings import Settings
 from medillus_pipeline.zones import Zone
 from medillus_pipeline_tests.flow import settings_at
 from medillus_pipeline_tests.generation.published import publish_phantoms
+from medillus_pipeline_tests.generation.variants import TINY, of_two_modalities, shaken, told
 
 WORDS = vocabulary.load()
 SIZE = 32
@@ -40,30 +43,45 @@ def dataset(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
     return load_snapshot(rows.clean, snapshot.path)
 
 
+def moved(dataset: Dataset, family: str) -> Generator:
+    """A generator whose weights are all in motion, so that everything it is told changes its images."""
+    config = TINY[family].model_copy(update={"steps": 2})
+    made = train_generator(dataset, build_prior(dataset, preset("tiny").prior), config, seed=3)
+    return replace(made, network=shaken(made.network))
+
+
 @pytest.fixture(scope="module")
 def generator(dataset: Dataset) -> Generator:
-    config = preset("tiny").generator.model_copy(update={"threads": 1, "steps": 4})
-    return train_generator(dataset, build_prior(dataset, preset("tiny").prior), config, seed=3)
+    return moved(told(dataset), "flow")
 
 
 @pytest.fixture(scope="module")
 def registry(dataset: Dataset, generator: Generator, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A home whose registry holds version 1, the challenger; nobody is champion."""
+    """A home whose registry holds version 1, the challenger, which knows pathologies and stages; version 2, a gan of
+    two modalities; and version 3, whose configuration an earlier release wrote. Nobody is champion.
+    """
     home = tmp_path_factory.mktemp("registry")
     mlflow = MLflowResource.of(settings_at(home))
-    run = mlflow.training_run("key", "generator", {})
-    artifacts = model_file.package(
-        generator,
-        generator.prior,
-        dataset.classes,
-        WORDS.version,
-        dataset.manifest,
-        home / "package",
-        card=lambda of: model_card.model_card(of, dataset.manifest, WORDS, prior_sha256="p"),
-    )
-    code = model_file.write_model_file(home / "package")
-    version = mlflow.register(run.run_id, lambda: model_file.log_generator(artifacts, code), {})
-    mlflow.challenge(version)
+    both = of_two_modalities(dataset)
+    for number, (data, made) in enumerate([(dataset, generator), (both, moved(both, "gan")), (dataset, generator)], 1):
+        run = mlflow.training_run(f"key-{number}", "generator", {})
+        package = home / f"package-{number}"
+        artifacts = model_file.package(
+            made,
+            made.prior,
+            data.classes,
+            WORDS.version,
+            data.manifest,
+            package,
+            card=lambda of, data=data: model_card.model_card(of, data.manifest, WORDS, prior_sha256="p"),
+        )
+        if number == 3:
+            config = json.loads(Path(artifacts["config"]).read_text())
+            Path(artifacts["config"]).write_text(json.dumps(config | {"format": 1}))
+        code = model_file.write_model_file(package)
+        register = partial(model_file.log_generator, artifacts, code)
+        assert mlflow.register(run.run_id, register, {}) == str(number)
+    mlflow.challenge("1")
     return home
 
 
@@ -85,6 +103,7 @@ def mask(dataset: Dataset, tmp_path: Path) -> Path:
     return path
 
 
+GAN = ("--model", "models:/medillus-generator/2")
 CHALLENGER = ("--model", "models:/medillus-generator@challenger")
 
 
@@ -115,7 +134,7 @@ def test_images_values_and_record_of_a_mask(
     for number, image in enumerate(expected, start=1):
         volume = nibabel.Nifti1Image.from_filename(str(out / f"sample-{number:03d}.nii.gz"))
         values = np.asarray(volume.dataobj)[..., 0].T
-        assert np.abs(values.astype(int) - image).max() <= 1
+        np.testing.assert_array_equal(values, image)
         assert volume.header.get_zooms()[:2] == pytest.approx((420 / SIZE, 420 / SIZE))
         np.testing.assert_array_equal(
             decode_png((out / f"sample-{number:03d}.png").read_bytes()), grey(values, "CT")[..., 0]
@@ -164,6 +183,79 @@ def test_the_champion_is_taken_unless_another_is_named(
         client.delete_registered_model_alias("medillus-generator", "champion")
 
 
+@pytest.mark.parametrize(
+    ("extra", "attributes"),
+    [
+        ((), ["modality=CT"]),
+        (("--stage", "Late"), ["modality=CT", "stage=late"]),
+        (
+            ("--pathology", "pleural_effusion", "--pathology", "liver_lesion", "--body-part", "chestabdomen"),
+            ["modality=CT", "body_part=CHESTABDOMEN", "pathology=liver_lesion", "pathology=pleural_effusion"],
+        ),
+    ],
+)
+def test_the_model_is_told_what_is_asked_for(
+    extra: tuple[str, ...], attributes: list[str], home: Path, mask: Path, generator: Generator, tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    out = tmp_path / "out"
+    asked = ("--mask", mask, "--out", out, "--seed", 1, "--steps", 2, "--level", 0.5, "--guidance", 2, *extra)
+    assert run(*asked, *CHALLENGER, monkeypatch=monkeypatch) == 0
+    record = json.loads((out / "sample.json").read_bytes())
+    assert record["attributes"] == attributes and record["request"]["guidance"] == 2
+    assert f"the model was told {', '.join(attributes)}" in capsys.readouterr().out
+    levels = np.array([0.5], np.float32)
+    expected = generator.sample(indices(mask, generator), levels, seed=1, steps=2, said=[attributes], guidance=2)
+    np.testing.assert_array_equal(values_of(out), expected[0])
+
+
+@pytest.mark.parametrize(("extra", "partial", "context"), [(("--partial",), True, "proposed"), ((), False, "none")])
+def test_partial_masks_and_contexts_are_asked_for_and_recorded(
+    extra: tuple[str, ...], partial: bool, context: str, home: Path, mask: Path, generator: Generator,
+    dataset: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    out = tmp_path / "out"
+    asked = ("--mask", mask, "--out", out, "--steps", 2, "--context", context, *extra, *CHALLENGER)
+    assert run(*asked, monkeypatch=monkeypatch) == 0
+    record = json.loads((out / "sample.json").read_bytes())
+    assert (record["request"]["partial"], record["request"]["context"]) == (partial, context)
+    every = [WORDS.by_id(label).key for label in dataset.classes]
+    assert record["mask_complete_for"] == ([key for key in every if key in record["structures"]] if partial else every)
+    label = indices(mask, generator)
+    drawn = np.isin(np.arange(1, len(every) + 1), label)[None] | (not partial)
+    expected = generator.sample(
+        label, seed=0, steps=2, drawn=drawn, context="none" if context == "none" else "proposed"
+    )
+    np.testing.assert_array_equal(values_of(out), expected[0])
+    assert not drawn.all() or not partial
+
+
+@pytest.mark.parametrize(("modality", "unit"), [("CT", "HU"), ("mr", "series-normalised, -1000 to 1000")])
+def test_a_gan_draws_the_modality_asked_for_in_its_unit(
+    modality: str, unit: str, home: Path, mask: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "out"
+    assert run("--mask", mask, "--out", out, "--modality", modality, *GAN, monkeypatch=monkeypatch) == 0
+    record = json.loads((out / "sample.json").read_bytes())
+    assert (record["family"], record["modality"], record["unit"]) == ("gan", modality.upper(), unit)
+    assert record["attributes"] == [f"modality={modality.upper()}"]
+    assert [record["request"][name] for name in ("steps", "method", "guidance")] == [None, None, None]
+    shown = decode_png((out / "sample-001.png").read_bytes())
+    np.testing.assert_array_equal(shown, grey(values_of(out), modality.upper())[..., 0])
+
+
+def indices(mask: Path, generator: Generator) -> np.ndarray:
+    """(1, h, w) class indices of a mask file of the model's size."""
+    place = np.zeros(256, np.int64)
+    place[list(generator.classes)] = np.arange(1, len(generator.classes) + 1)
+    return place[decode_png(mask.read_bytes())][None]
+
+
+def values_of(out: Path) -> np.ndarray:
+    """(h, w) of the first NIfTI of a result."""
+    return np.asarray(nibabel.Nifti1Image.from_filename(str(out / "sample-001.nii.gz")).dataobj)[..., 0].T
+
+
 def picture(values: np.ndarray, palette: bytes | None = None) -> bytes:
     return encode_png(np.ascontiguousarray(values), palette)
 
@@ -205,6 +297,13 @@ def test_a_mask_that_cannot_be_used_is_one_line(
         ("a file", "a file stands there"),
         ("its own mask", "the mask lies in the folder of the result"),
         ("modality", "the model draws CT, not MR"),
+        ("several modalities", "the model draws CT and MR: say which with --modality"),
+        ("pathology", "the model does not know --pathology gout; it knows liver_lesion, pleural_effusion"),
+        ("stage", "the model does not know --stage IV; it knows early, late"),
+        ("body part", "the model does not know --body-part HEAD; it knows CHESTABDOMEN"),
+        ("phase", "the model was told of no contrast phase in training: leave --phase"),
+        ("steps of a gan", "the model is a gan, which draws in one pass: leave --steps, --method, --guidance"),
+        ("format", "version 3 of medillus-generator has format 1, and this release reads 2: train the generator again"),
         ("no version", "no version 7 of medillus-generator"),
         ("no model", "no version of nobody has the alias champion"),
         ("no reference", "a model is named models:/NAME@ALIAS"),
@@ -230,6 +329,20 @@ def test_misuse_is_one_line_and_changes_nothing(
             mask = Path(shutil.copy(mask, out / "mask.png"))
         case "modality":
             extra = (*CHALLENGER, "--modality", "MR")
+        case "several modalities":
+            extra = GAN
+        case "pathology":
+            extra = (*CHALLENGER, "--pathology", "liver_lesion", "--pathology", "gout")
+        case "stage":
+            extra = (*CHALLENGER, "--stage", "IV")
+        case "body part":
+            extra = (*CHALLENGER, "--body-part", "HEAD")
+        case "phase":
+            extra = (*CHALLENGER, "--phase", "portal_venous")
+        case "steps of a gan":
+            extra = (*GAN, "--modality", "CT", "--method", "heun", "--guidance", "2")
+        case "format":
+            extra = ("--model", "models:/medillus-generator/3")
         case "no version":
             extra = ("--model", "models:/medillus-generator/7")
         case "no model":

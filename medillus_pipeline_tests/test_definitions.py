@@ -27,6 +27,8 @@ ASSETS = {
     "organ_segmenter",
     "generator_checkpoint",
     "validation_report",
+    "review_tasks",
+    "reviews",
     "promoted_generator",
     "illustrations",
     "labelled_scans",
@@ -37,6 +39,7 @@ TABLE_ASSETS = {
     "volumes",
     "masks",
     "training_dataset",
+    "reviews",
     "illustrations",
     "labelled_scans",
 }
@@ -89,16 +92,21 @@ def test_every_check_job_sensor_and_schedule_is_described(definitions: dg.Defini
         "ingest_delivery",
         "ingest_annotations",
         "label_scans",
+        "make_review_sheet",
+        "ingest_reviews",
         "retrain",
         "promote",
+        "rollback",
     }
     for thing in [*jobs, *repository.sensor_defs, *repository.schedule_defs]:
         assert thing.description, thing.name
     assert {sensor.name for sensor in repository.sensor_defs} == {
         "new_deliveries",
         "new_annotation_batches",
+        "new_review_batches",
         "pending_masks",
         "retrain_on_new_masks",
+        "promote_by_itself",
     }
     (nightly,) = repository.schedule_defs
     assert nightly.cron_schedule == "0 2 * * *"
@@ -112,9 +120,9 @@ def test_a_check_of_a_partitioned_asset_is_partitioned_too(definitions: dg.Defin
 
 
 def test_every_config_field_is_described() -> None:
-    from medillus_pipeline.assets import dataset, illustration, imaging, training, validation, volumes
+    from medillus_pipeline.assets import dataset, illustration, imaging, reviews, training, validation, volumes
 
-    modules = (dataset, illustration, imaging, training, validation, volumes)
+    modules = (dataset, illustration, imaging, reviews, training, validation, volumes)
     configs = [
         thing
         for module in modules

@@ -1,12 +1,13 @@
 """`training_dataset` and `anatomical_prior`: what models learn from, frozen and fingerprinted."""
 
 from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 from pydantic import Field
 
 from medillus_pipeline import published
+from medillus_pipeline.assets import drift
 from medillus_pipeline.assets.annotation import masks
 from medillus_pipeline.assets.imaging import slices
 from medillus_pipeline.assets.ingest import deidentified_instances
@@ -18,13 +19,25 @@ from medillus_pipeline.assets.publishing import (
     rows_without_partition,
     table_metadata,
 )
-from medillus_pipeline.errors import NotEnoughDataError
+from medillus_pipeline.errors import ConfigurationError, NotEnoughDataError
 from medillus_pipeline.failures import RETRY, failing_clearly
 from medillus_pipeline.resources.compute import ComputeResource
 from medillus_pipeline.resources.store import StoreResource
-from medillus_pipeline.tables import INSTANCES, MASKS, PATIENT_SPLITS, SLICES, TRAINING_SLICES, Table, TableStore
+from medillus_pipeline.tables import (
+    INSTANCES,
+    MASKS,
+    PATIENT_SPLITS,
+    SLICES,
+    STUDY_LABELS,
+    TRAINING_SLICES,
+    Table,
+    TableStore,
+)
 
-INPUTS = (INSTANCES, SLICES, MASKS)
+if TYPE_CHECKING:
+    from medillus_pipeline.generation.config import DatasetConfig as PresetDataset
+
+INPUTS = (INSTANCES, SLICES, MASKS, STUDY_LABELS)
 
 
 class DatasetConfig(dg.Config):
@@ -33,6 +46,23 @@ class DatasetConfig(dg.Config):
     preset: str = Field(default="demo", description="Model preset whose canonical frame is used: demo or tiny.")
     size: int | None = Field(
         default=None, ge=16, le=512, description="Height and width of a packed slice in pixels; unset: the preset's."
+    )
+    modalities: list[str] | None = Field(
+        default=None, min_length=1, description="DICOM Modalities that the snapshot holds; unset: the preset's."
+    )
+    channels: int | None = Field(
+        default=None,
+        description="1, or 3 for the slices just below and above each slice as well; unset: the preset's.",
+    )
+
+
+class AnatomicalPriorConfig(dg.Config):
+    """What the prior is built from."""
+
+    atlas: str | None = Field(
+        default=None,
+        description="Path on this machine of an atlas instead of the training patients: a prior .safetensors, or a "
+        "folder of label volumes (NIfTI, NRRD) with a labels.json.",
     )
 
 
@@ -50,7 +80,7 @@ def input_versions(tables: TableStore) -> dict[str, dict[str, str]]:
     group_name="dataset",
     owners=["team:machine-learning"],
     kinds={"numpy", "parquet"},
-    code_version="1",
+    code_version="2",
     retry_policy=RETRY,
     pool="dataset",
     metadata=table_metadata(TRAINING_SLICES),
@@ -61,7 +91,8 @@ def input_versions(tables: TableStore) -> dict[str, dict[str, str]]:
             description="Great Expectations suite `training_slices`: every split present, a patient in one split only, "
             "labels present, values plausible. Blocks publication.",
             blocking=True,
-        )
+        ),
+        drift.SPEC,
     ],
 )
 def training_dataset(
@@ -72,14 +103,12 @@ def training_dataset(
     """
     from medillus_pipeline.annotation import vocabulary
     from medillus_pipeline.dicom.preview import thumbnail
-    from medillus_pipeline.generation.config import preset
-    from medillus_pipeline.generation.dataset import build_snapshot, load_snapshot, preview
+    from medillus_pipeline.generation.dataset import load_snapshot, preview
+    from medillus_pipeline.generation.snapshot import build_snapshot
 
     with failing_clearly():
         words = vocabulary.load()
-        chosen = preset(config.preset).dataset
-        if config.size is not None:
-            chosen = chosen.model_copy(update={"size": config.size})
+        chosen = _chosen(config)
         partitions = input_versions(store.tables)
         rows: dict[Table, Any] = {
             t: rows_without_partition(store.tables.read_all(t, partitions[t.name])) for t in INPUTS
@@ -94,6 +123,7 @@ def training_dataset(
             words,
             chosen,
             partitions=partitions,
+            study_labels=rows[STUDY_LABELS],
             workers=compute.workers,
             progress=progress_to(context, "slices packed"),
         )
@@ -115,7 +145,12 @@ def training_dataset(
             "training_dataset",
             {"fingerprint": snapshot.fingerprint, "manifest": snapshot.path, "inputs": partitions},
         )
-        shown = preview(load_snapshot(store.clean, snapshot.path), words)
+        dataset = load_snapshot(store.clean, snapshot.path)
+        shown = preview(dataset, words)
+        names = {structure.id: structure.name_en for structure in words.structures}
+        # Here rather than in a step of its own: the next step trains a generator, which would be compared with itself.
+        drifted = drift.check(store.clean, snapshot.path, rows[SLICES], names, drift.trained_on(store.clean))
+    yield drifted
     yield dg.MaterializeResult(
         data_version=dg.DataVersion(snapshot.fingerprint),
         metadata={
@@ -125,6 +160,9 @@ def training_dataset(
             "slices_per_split": counts_table(_count(table["split"].to_pylist()), heading="split"),
             "patients_per_split": counts_table(
                 _count(split for _, split in {(row["patient"], row["split"]) for row in snapshot.rows}), heading="split"
+            ),
+            "slices_per_attribute": counts_table(
+                _count(said for each in dataset.attributes for said in each), heading="attribute"
             ),
             **picture(store.clean, "previews", shown, thumbnail=thumbnail(shown)),
         },
@@ -136,23 +174,27 @@ def training_dataset(
     group_name="dataset",
     owners=["team:machine-learning"],
     kinds={"numpy", "safetensors"},
-    code_version="1",
+    code_version="2",
     retry_policy=RETRY,
 )
-def anatomical_prior(context: dg.AssetExecutionContext, store: StoreResource) -> dg.MaterializeResult:
-    """Where each structure lies, how large it is and what it touches: occupancy, tissue, size, position and adjacency
-    by body level, from the training patients only.
+def anatomical_prior(
+    context: dg.AssetExecutionContext, config: AnatomicalPriorConfig, store: StoreResource
+) -> dg.MaterializeResult:
+    """Where each structure lies, how large it is, what shapes it takes and what it touches: occupancy, tissue, size,
+    shape model, position and adjacency by body level, from the training patients only or from an atlas.
     """
     from medillus_pipeline.annotation import vocabulary
     from medillus_pipeline.dicom.preview import thumbnail
+    from medillus_pipeline.generation.atlas import prior_for
     from medillus_pipeline.generation.config import preset
     from medillus_pipeline.generation.dataset import load_snapshot
-    from medillus_pipeline.generation.prior import build_prior, preview
+    from medillus_pipeline.generation.prior import preview
 
     with failing_clearly():
         dataset_document = published.require(store.clean, "training_dataset")
         dataset = load_snapshot(store.clean, dataset_document["manifest"])
-        prior = build_prior(dataset, preset(dataset.preset).prior)
+        words = vocabulary.load()
+        prior, matched = prior_for(dataset, preset(dataset.preset).prior, config.atlas, words)
         payload = store.clean.put("priors", prior.to_bytes(), ".safetensors")
         published.publish(
             store.clean,
@@ -164,11 +206,14 @@ def anatomical_prior(context: dg.AssetExecutionContext, store: StoreResource) ->
                 "dataset_manifest": dataset_document["manifest"],
             },
         )
-        shown = preview(prior, vocabulary.load())
+        shown = preview(prior, words)
     return dg.MaterializeResult(
         data_version=dg.DataVersion(payload.sha256),
         metadata={
             "classes": len(dataset.classes),
+            "version": prior.version,
+            "origin": prior.origin,
+            **matched,
             "payload": f"{store.clean.url}/{payload.path}",
             **picture(store.clean, "previews", shown, thumbnail=thumbnail(shown)),
         },
@@ -182,6 +227,22 @@ def too_few_patients(tables: TableStore) -> str | None:
     except NotEnoughDataError as error:
         return str(error)
     return None
+
+
+def _chosen(config: DatasetConfig) -> "PresetDataset":
+    """The preset's dataset with what the run asks for instead. Raises ConfigurationError for what cannot be packed."""
+    from pydantic import ValidationError
+
+    from medillus_pipeline.generation.config import DatasetConfig as PresetDataset
+    from medillus_pipeline.generation.config import preset
+
+    asked = {"size": config.size, "modalities": config.modalities, "channels": config.channels}
+    own = preset(config.preset).dataset.model_dump()
+    try:
+        return PresetDataset(**own | {name: value for name, value in asked.items() if value is not None})
+    except ValidationError as error:
+        faults = "; ".join(f"{'.'.join(map(str, each['loc']))}: {each['msg']}" for each in error.errors())
+        raise ConfigurationError(f"the dataset cannot be packed as asked: {faults}") from error
 
 
 def _splits(

@@ -36,6 +36,7 @@ SLIVER = 24
 if TYPE_CHECKING:
     from medillus_pipeline.generation.dataset import Dataset
     from medillus_pipeline.illustration.figure import Figure
+    from medillus_pipeline.validation.confidence import Calibration
 
 
 class IllustrationsConfig(dg.Config):
@@ -85,7 +86,7 @@ def illustrations(
     from medillus_pipeline.generation import model_file
     from medillus_pipeline.generation.dataset import load_snapshot
     from medillus_pipeline.generation.segmenter import Segmenter
-    from medillus_pipeline.illustration.confidence import agreement
+    from medillus_pipeline.illustration.confidence import agreement, calibrated, provenance
     from medillus_pipeline.illustration.figure import draw_figure
     from medillus_pipeline.illustration.request import FigureRequest
 
@@ -103,18 +104,25 @@ def illustrations(
         images = generator.sample(held_out.labels[chosen], held_out.levels[chosen], seed=config.seed)
         probabilities = segmenter.predict(images)
         lookup = _lookup(held_out.classes)
+        calibration, why_none = _calibration(store.clean, champion["version"], segmenter_document["sha256"])
+        if why_none:
+            context.log.info(f"figures print their confidence as uncalibrated: {why_none}")
         report = progress_to(context, "figures drawn")
         figures = []
         for i, row in enumerate(chosen):
             index = held_out.rows[row]
             labels = lookup[held_out.labels[row]]
+            of_others = None if calibration is None or index["patient"] in calibration.fitted_patients else calibration
             figures.append(
                 draw_figure(
                     FigureRequest(
                         image=images[i],
                         labels=labels,
                         structures=tuple(words.by_id(identifier) for identifier in index["labels"]),
-                        confidences=agreement(probabilities[i], labels, channel_of),
+                        confidences=agreement(probabilities[i], labels, channel_of)
+                        if of_others is None
+                        else calibrated(of_others, probabilities[i], labels, channel_of, index["patient"]),
+                        calibration=None if of_others is None else provenance(of_others),
                         modality=index["modality"],
                         body_part=index["body_part"],
                         level=index["level"],
@@ -127,7 +135,7 @@ def illustrations(
                         model_version=champion["version"],
                         dataset_fingerprint=champion["dataset_fingerprint"],
                         seed=config.seed,
-                        steps=generator.config.release_steps,
+                        steps=generator.release_steps,
                         code_version=__version__,
                         vocabulary_version=words.version,
                         run_ids={"mlflow": champion["run_id"], "dagster": context.run_id},
@@ -269,6 +277,18 @@ def _stored(clean: Zone, figure: "Figure") -> dict[str, Any]:
         png_path=clean.put("figures", figure.png, ".png").path,
         sidecar_path=clean.put("figures", figure.sidecar_json(), ".json").path,
     )
+
+
+def _calibration(clean: Zone, version: str, segmenter_sha256: str) -> "tuple[Calibration | None, str | None]":
+    """The calibration of that model version's confidence as this organ segmenter sees it, or None and why."""
+    from medillus_pipeline.validation.confidence import Calibration
+
+    document = published.current(clean, f"confidence-{version}")
+    if document is None:
+        return None, f"version {version} has no calibration: its validation_report did not make one"
+    calibration = Calibration.from_bytes(clean.read(document["path"]))
+    why = calibration.unfit_for(version, segmenter_sha256)
+    return (None, why) if why else (calibration, None)
 
 
 def _lookup(classes: Sequence[int]) -> Any:

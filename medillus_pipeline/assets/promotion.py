@@ -1,13 +1,69 @@
-"""`promoted_generator`: the alias `champion`, moved only when every gate of the report on that very version passed."""
+"""`promoted_generator`: the alias `champion`, moved only when nothing is missing for that very version, or moved back.
+
+Two checks watch it between promotions. What must hold is in `validation/promotion_rules.py`, the acts themselves are in
+`resources/promotions.py`, since the command line does them too.
+"""
+
+import hashlib
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
 
 import dagster as dg
+from pydantic import Field
 
-from medillus_pipeline import published
 from medillus_pipeline.assets.validation import validation_report
-from medillus_pipeline.errors import GateError
 from medillus_pipeline.failures import RETRY, failing_clearly
 from medillus_pipeline.resources.mlflow import MLflowResource
 from medillus_pipeline.resources.store import StoreResource
+from medillus_pipeline.tables import REVIEWS
+
+if TYPE_CHECKING:
+    from medillus_pipeline.resources.promotions import Done, Registry
+    from medillus_pipeline.validation.promotion_rules import Approval
+
+COMMAND_LINE = "command-line"
+
+
+class PromotionConfig(dg.Config):
+    """What is done with the champion."""
+
+    action: Literal["promote", "rollback"] = Field(
+        default="promote", description="promote the newest version, or roll back to a former champion."
+    )
+    version: str | None = Field(
+        default=None, description="Rollback: the former champion to go back to; unset: the one before the present."
+    )
+    reason: str = Field(default="", description="Why, for the table of promotions; a rollback should say it.")
+    again: bool = Field(default=False, description="Promote a version although it was rolled back.")
+    revoke: bool = Field(default=False, description="Rollback: the version that is left is never champion again.")
+
+
+def registry_of(store: StoreResource, mlflow: MLflowResource) -> "Registry":
+    """The registry of this installation, with its doors to human review and to the locked test."""
+    from medillus_pipeline.resources.promotions import Registry
+
+    return Registry(
+        store.clean, mlflow, store.profile, approvals=lambda version: recorded_approvals(store, mlflow, version)
+    )
+
+
+def recorded_approvals(store: StoreResource, mlflow: MLflowResource, version: str) -> "Sequence[Approval]":
+    """Signed approvals of the very weights of a version, by who is on the roster now; none without a roster.
+
+    Raises ConfigurationError for a roster with a mistake.
+    """
+    from medillus_pipeline.review.approvals import approvals
+    from medillus_pipeline.validation.promotion_rules import Approval
+
+    if not store.reviewers_file or not store.tables.keys(REVIEWS):
+        return ()
+    with tempfile.TemporaryDirectory() as folder:
+        weights = mlflow.download(version, Path(folder)) / "weights.safetensors"
+        sha256 = hashlib.sha256(weights.read_bytes()).hexdigest()
+    by_role = approvals(store.tables.read_all(REVIEWS).to_pylist(), store.roster(), version, sha256)
+    return [Approval(reviewer, role) for role, reviewers in by_role.items() for reviewer in reviewers]
 
 
 @dg.asset(
@@ -15,70 +71,92 @@ from medillus_pipeline.resources.store import StoreResource
     group_name="promotion",
     owners=["team:machine-learning"],
     kinds={"mlflow"},
-    code_version="1",
+    code_version="2",
     retry_policy=RETRY,
     pool="promotion",
 )
 def promoted_generator(
-    context: dg.AssetExecutionContext, store: StoreResource, mlflow: MLflowResource
+    context: dg.AssetExecutionContext, config: PromotionConfig, store: StoreResource, mlflow: MLflowResource
 ) -> dg.MaterializeResult:
     """The registry version that figures are made with. Refused, with the list of what is missing, unless every gate
-    passed on the newest version and the profile's approvals are there. The former champion is kept as `previous`.
+    passed on the newest version and the profile's approvals are there. The former champion is kept as `previous`, and a
+    rollback goes back to it; each act is a row of the table promotions.
     """
-    from medillus_pipeline.validation import gates
+    from medillus_pipeline.resources import promotions
 
     with failing_clearly():
-        report = published.require(store.clean, "validation_report")
-        checkpoint = published.require(store.clean, "generator_checkpoint")
-        missing = []
-        if report["version"] != checkpoint["version"]:
-            missing.append(
-                f"the report is about version {report['version']}, the newest is {checkpoint['version']}: "
-                "materialize validation_report"
+        registry = registry_of(store, mlflow)
+        if config.action == "promote":
+            done = promotions.promote(registry, run_id=context.run_id, reason=config.reason, again=config.again)
+        else:
+            done = promotions.rollback(
+                registry,
+                run_id=context.run_id,
+                reason=config.reason or "no reason was given",
+                version=config.version,
+                revoke=config.revoke,
             )
-        if report["gates_sha256"] != gates.fingerprint():
-            missing.append("the report was made under other gates: materialize validation_report")
-        if report["profile"] != store.profile:
-            missing.append(
-                f"the report holds the figures against profile {report['profile']}, this installation's is "
-                f"{store.profile}: materialize validation_report"
-            )
-        if report["status"] != "passed":
-            missing.append(f"{report['sentence']} Gates not passed: {', '.join(report['failed_gates'])}")
-        if report["required_approvals"]:
-            missing.append(
-                f"profile {report['profile']} asks for {report['required_approvals']} human approvals, and this "
-                "release has no asset that records them; only profile demo promotes by its gates alone"
-            )
-        if missing:
-            raise GateError("not promoted; the champion, if any, stays as it is. " + " | ".join(missing))
-        context.log.info(report["review_statement"])
-        version = report["version"]
-        former = mlflow.promote(
-            version,
-            {
-                "promoted_by_run": context.run_id,
-                "gates": report["sentence"],
-                "dataset_fingerprint": report["dataset_fingerprint"],
-            },
-        )
-        published.publish(
-            store.clean,
-            "promoted_generator",
-            {
-                "version": version,
-                "dataset_fingerprint": checkpoint["dataset_fingerprint"],
-                "dataset_manifest": checkpoint["dataset_manifest"],
-                "run_id": checkpoint["run_id"],
-                "report": report["html"],
-            },
-        )
+        context.log.info(done.document["review_statement"])
+        for remark in done.remarks:
+            context.log.warning(remark)
+        event = described(done, mlflow)
     return dg.MaterializeResult(
-        data_version=dg.DataVersion(f"{mlflow.model}:{version}"),
-        metadata={
-            "version": dg.MetadataValue.url(mlflow.version_url(version)),
-            "alias": "champion",
-            "former_champion": former or "none",
-            "human_review": report["review_statement"],
-        },
+        data_version=dg.DataVersion(f"{mlflow.model}:{done.turn.version}"), metadata=event.metadata
+    )
+
+
+def described(done: "Done", mlflow: MLflowResource) -> dg.AssetMaterialization:
+    """What Dagster shows of a promotion; the command line reports it as an event of its own."""
+    turn, document = done.turn, done.document
+    metadata: dict[str, Any] = {
+        "version": dg.MetadataValue.url(mlflow.version_url(turn.version)),
+        "alias": "champion",
+        "action": turn.action,
+        "former_champion": turn.previous or "none",
+        "reason": turn.reason,
+        "by": turn.run_id,
+        "human_review": document["review_statement"],
+        "reviewers": ", ".join(document["reviewers"]) or "none",
+        "locked_test_openings": document["locked_test_openings"],
+    }
+    return dg.AssetMaterialization("promoted_generator", metadata=metadata)
+
+
+@dg.asset_check(
+    asset=promoted_generator,
+    description="MLflow's aliases champion and previous are those of the last row of the promotions; otherwise "
+    "somebody moved them by hand, or a promotion was interrupted.",
+)
+def aliases_as_recorded(store: StoreResource, mlflow: MLflowResource) -> dg.AssetCheckResult:
+    """Warns with what differs."""
+    from medillus_pipeline.resources import promotions
+
+    with failing_clearly():
+        differing = promotions.alias_changes(registry_of(store, mlflow))
+    return dg.AssetCheckResult(
+        passed=not differing,
+        severity=dg.AssetCheckSeverity.WARN,
+        description=f"{'; '.join(differing)}. `medillus models --settle` sets them as recorded." if differing else None,
+        metadata={"differences": len(differing)},
+    )
+
+
+@dg.asset_check(
+    asset=promoted_generator,
+    description="The champion's report was made with the present judge, dataset rules and gates; otherwise the "
+    "champion is stale.",
+)
+def champion_report_current(store: StoreResource) -> dg.AssetCheckResult:
+    """Warns with what changed since."""
+    from medillus_pipeline.resources import promotions
+
+    with failing_clearly():
+        changed = promotions.stale_champion(store.clean)
+    return dg.AssetCheckResult(
+        passed=not changed,
+        severity=dg.AssetCheckSeverity.WARN,
+        description=f"the champion is stale: {'; '.join(changed)}. Run the job retrain, then promote."
+        if changed
+        else None,
+        metadata={"stale": bool(changed)},
     )

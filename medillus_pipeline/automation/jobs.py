@@ -4,11 +4,12 @@ import dagster as dg
 
 from medillus_pipeline.assets.annotation import masks
 from medillus_pipeline.assets.dataset import anatomical_prior, training_dataset
+from medillus_pipeline.assets.generator import generator_checkpoint
 from medillus_pipeline.assets.illustration import illustrations, labelled_scans
 from medillus_pipeline.assets.imaging import slices
 from medillus_pipeline.assets.ingest import deidentified_instances
 from medillus_pipeline.assets.promotion import promoted_generator
-from medillus_pipeline.assets.training import generator_checkpoint, judge, organ_segmenter
+from medillus_pipeline.assets.training import judge, organ_segmenter
 from medillus_pipeline.assets.validation import validation_report
 from medillus_pipeline.assets.volumes import volumes
 from medillus_pipeline.partitions import annotation_batches, deliveries
@@ -59,4 +60,13 @@ promote = dg.define_asset_job(
     tags={"stage": "promote"},
 )
 
-JOBS = [ingest_delivery, ingest_annotations, label_scans, retrain, promote]
+rollback = dg.define_asset_job(
+    "rollback",
+    selection=dg.AssetSelection.assets(promoted_generator, illustrations),
+    description="Go back to the champion before the present one, and illustrate with it. In the launchpad: a named "
+    "former champion, the reason, and whether the version that is left may ever come back.",
+    config={**ONE_STEP_AT_A_TIME, "ops": {"promoted_generator": {"config": {"action": "rollback"}}}},
+    tags={"stage": "promote"},
+)
+
+JOBS = [ingest_delivery, ingest_annotations, label_scans, retrain, promote, rollback]

@@ -1,4 +1,4 @@
-"""Sensors: arrivals in landing, masks that waited for their slices, and retraining on new masks.
+"""Sensors: arrivals in landing, masks that waited for their slices, retraining on new masks, and promotion after it.
 
 Cursors are storage ids of the event log, read in ascending order: however many partitions land within one tick, none
 is missed and they become one retraining.
@@ -12,7 +12,7 @@ from medillus_pipeline import landings, published
 from medillus_pipeline.assets.annotation import latest_storage_id, masks, slices_seen
 from medillus_pipeline.assets.dataset import input_versions, too_few_patients
 from medillus_pipeline.assets.imaging import slices
-from medillus_pipeline.automation.jobs import ingest_annotations, ingest_delivery, retrain
+from medillus_pipeline.automation.jobs import ingest_annotations, ingest_delivery, promote, retrain
 from medillus_pipeline.failures import failing_clearly
 from medillus_pipeline.partitions import annotation_batches, deliveries
 from medillus_pipeline.resources.store import StoreResource
@@ -24,7 +24,7 @@ RUNS_PER_TICK = 25
 EVENTS_PER_PAGE = 500
 
 
-def _arrivals(
+def arrivals(
     context: dg.SensorEvaluationContext,
     store: StoreResource,
     kind: landings.Kind,
@@ -53,7 +53,7 @@ def _arrivals(
 )
 def new_deliveries(context: dg.SensorEvaluationContext, store: StoreResource) -> dg.SensorResult | dg.SkipReason:
     """One run per new delivery."""
-    return _arrivals(context, store, "images", deliveries)
+    return arrivals(context, store, "images", deliveries)
 
 
 @dg.sensor(
@@ -66,7 +66,7 @@ def new_annotation_batches(
     context: dg.SensorEvaluationContext, store: StoreResource
 ) -> dg.SensorResult | dg.SkipReason:
     """One run per new annotation batch."""
-    return _arrivals(context, store, "annotations", annotation_batches)
+    return arrivals(context, store, "annotations", annotation_batches)
 
 
 def _latest_event(context: dg.SensorEvaluationContext, *assets: dg.AssetsDefinition) -> int | None:
@@ -139,6 +139,26 @@ def retrain_on_new_masks(context: dg.SensorEvaluationContext, store: StoreResour
     return dg.SensorResult(run_requests=[dg.RunRequest(run_key=f"masks:{latest}")], cursor=str(latest))
 
 
+@dg.run_status_sensor(
+    run_status=dg.DagsterRunStatus.SUCCESS,
+    monitored_jobs=[retrain],
+    request_job=promote,
+    minimum_interval_seconds=30,
+    default_status=dg.DefaultSensorStatus.RUNNING,
+    description="After a retraining, promotes the new version where the profile lets it; elsewhere it says that the "
+    "version waits for a person.",
+)
+def promote_by_itself(context: dg.RunStatusSensorContext, store: StoreResource) -> dg.RunRequest | dg.SkipReason:
+    """One promotion for each finished retraining, or the reason for none."""
+    from medillus_pipeline.resources import promotions
+
+    with failing_clearly():
+        reason = promotions.not_promoted_by_itself(store.clean, store.profile)
+    if reason is not None:
+        return dg.SkipReason(reason)
+    return dg.RunRequest(run_key=f"promote:{context.dagster_run.run_id}")
+
+
 def unchanged(store: StoreResource) -> str | None:
     """Why a retraining would make nothing new, or None when it would.
 
@@ -170,4 +190,4 @@ def unchanged(store: StoreResource) -> str | None:
     )
 
 
-SENSORS = [new_deliveries, new_annotation_batches, pending_masks, retrain_on_new_masks]
+SENSORS = [new_deliveries, new_annotation_batches, pending_masks, retrain_on_new_masks, promote_by_itself]

@@ -2,7 +2,7 @@
 
 Column runs to the patient's left (+x), row to posterior (+y), as in axial display; position and field of view are
 those of the series, so proportions hold along it. What is not here: which slices are taken, and where arrays are kept
-(`dataset.py`).
+(`snapshot.py`).
 """
 
 import math

@@ -3,9 +3,11 @@
 Importing this module is cheap (pydantic only). Where the values come from is not here: see Dagster's run config.
 """
 
-from typing import Literal
+from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+from medillus_pipeline.generation.augmentation_config import AugmentationConfig
 
 
 class _Config(BaseModel):
@@ -19,8 +21,14 @@ class DatasetConfig(_Config):
     size: int = Field(
         default=64, ge=16, le=512, multiple_of=8, description="height and width of a packed slice in pixels"
     )
-    modality: str = Field(
-        default="CT", description="DICOM Modality that the snapshot holds; slices of others are left out"
+    modalities: tuple[str, ...] = Field(
+        default=("CT",),
+        min_length=1,
+        description="DICOM Modalities that the snapshot holds, kept in alphabetical order; slices of others are left "
+        "out",
+    )
+    channels: Literal[1, 3] = Field(
+        default=1, description="3 packs the slices just below and above each slice too; an end slice repeats itself"
     )
     field_of_view_mm: dict[str, float] = Field(
         default={"HEAD": 280.0, "NECK": 280.0, "HEADNECK": 400.0, "BRAIN": 280.0},
@@ -44,6 +52,21 @@ class DatasetConfig(_Config):
         default=2, ge=1, description="a structure becomes a class when at least so many training patients have it"
     )
 
+    @field_validator("modalities")
+    @classmethod
+    def _in_order(cls, given: tuple[str, ...]) -> tuple[str, ...]:
+        return tuple(sorted({modality.strip().upper() for modality in given}))
+
+    @model_validator(mode="before")
+    @classmethod
+    def _of_one_modality(cls, given: Any) -> Any:
+        """Manifests of earlier snapshots, which segmenters name as what they learned from, give one `modality`."""
+        if isinstance(given, dict) and "modality" in given and "modalities" not in given:
+            return {name: value for name, value in given.items() if name != "modality"} | {
+                "modalities": (given["modality"],)
+            }
+        return given
+
 
 class PriorConfig(_Config):
     """The anatomical prior."""
@@ -54,6 +77,24 @@ class PriorConfig(_Config):
     )
     plane_smoothing: float = Field(
         default=1.0, ge=0, le=10, description="standard deviation of the smoothing within a slice, in pixels"
+    )
+    shape_modes: int = Field(
+        default=12, ge=1, le=64, description="modes of the shape model at each level: more take more room in the file"
+    )
+    shape_resolution: int = Field(
+        default=32, ge=8, le=64, description="greatest height and width of the shape model's grid in pixels"
+    )
+    shape_clip: float = Field(
+        default=2.0,
+        gt=0.5,
+        le=16,
+        description="distance from a border, in pixels of that grid, beyond which all is far",
+    )
+    shape_shared_pixels: float = Field(
+        default=300.0,
+        ge=1,
+        le=10_000,
+        description="pixels of a drawn structure that tell as much as an independent one: more let proposals vary more",
     )
 
 
@@ -78,15 +119,19 @@ class SegmenterConfig(_Config):
 
 
 class GeneratorConfig(_Config):
-    """The mask-conditioned rectified flow and its training."""
+    """The default family, a mask-conditioned rectified flow, and its training."""
 
+    family: Literal["flow"] = "flow"
     channels: tuple[int, ...] = Field(default=(48, 96, 128), description="feature channels, finest resolution first")
     patch: int = Field(
         default=2, ge=1, le=16, description="pixels along a patch: the finest resolution is size / patch"
     )
     detail: int = Field(default=16, ge=4, le=256, description="feature channels at full resolution")
-    embedding: int = Field(default=64, ge=8, description="width of the embedding of the flow time")
-    steps: int = Field(default=1400, ge=1, description="training steps")
+    embedding: int = Field(default=64, ge=8, description="width of the embedding of the flow time and the attributes")
+    attention: int = Field(
+        default=1, ge=0, le=4, description="coarsest resolutions with self-attention; 2 or more from 128² up"
+    )
+    steps: int = Field(default=1600, ge=1, description="training steps")
     batch_size: int = Field(default=8, ge=1, description="slices in a training step")
     learning_rate: float = Field(default=1e-3, gt=0, le=1, description="learning rate of AdamW after warm-up")
     betas: tuple[float, float] = Field(default=(0.9, 0.99), description="moment decays of AdamW")
@@ -97,17 +142,24 @@ class GeneratorConfig(_Config):
     )
     ema_decay: float = Field(default=0.995, ge=0, lt=1, description="decay of the moving average of the weights")
     gradient_clip: float = Field(default=1.0, gt=0, description="greatest norm of the gradient")
-    time_mean: float = Field(default=0.0, description="mean of the logit-normal flow time (positive: nearer the image)")
+    time_mean: float = Field(
+        default=0.7,
+        description="mean of the logit-normal flow time; positive is nearer the image, where what differs between "
+        "patients is decided",
+    )
     time_deviation: float = Field(default=1.0, gt=0, description="standard deviation of the logit-normal flow time")
-    shift_pixels: int = Field(default=2, ge=0, le=16, description="augmentation: greatest shift in whole pixels")
+    augmentation: AugmentationConfig = AugmentationConfig()
     precision: Literal["bf16-mixed", "32-true", "16-mixed"] = Field(
         default="bf16-mixed", description="Lightning Fabric precision"
     )
     accelerator: Literal["cpu", "gpu", "auto"] = Field(default="cpu", description="Lightning Fabric accelerator")
-    devices: int = Field(default=1, ge=1, le=64, description="number of devices")
+    devices: int = Field(default=1, ge=1, le=64, description="number of devices, or of processes on a CPU")
+    nodes: int = Field(default=1, ge=1, le=1024, description="number of machines")
     threads: int = Field(
         default=1, ge=1, le=256, description="CPU threads; more than idle cores slow it down severalfold"
     )
+    channels_last: bool = Field(default=False, description="memory layout of the weights: faster on recent GPUs")
+    compile: bool = Field(default=False, description="compile the network first: minutes at the start, faster steps")
     checkpoint_every: int = Field(default=200, ge=1, description="steps between checkpoints")
     log_every: int = Field(default=20, ge=1, description="steps between logged figures")
     preview_every: int = Field(default=250, ge=1, description="steps between sample grids")
@@ -118,6 +170,7 @@ class GeneratorConfig(_Config):
 class GanConfig(_Config):
     """The second model family: the generative adversarial network and its training."""
 
+    family: Literal["gan"] = "gan"
     channels: tuple[int, ...] = Field(
         default=(32, 64, 96), min_length=2, description="feature channels of the generator, finest resolution first"
     )
@@ -128,7 +181,7 @@ class GanConfig(_Config):
         default=2, ge=1, le=16, description="pixels along a patch: the finest resolution is size / patch"
     )
     detail: int = Field(default=16, ge=4, le=256, description="feature channels at full resolution")
-    embedding: int = Field(default=64, ge=8, description="width of the embedding of latent vector and study group")
+    embedding: int = Field(default=64, ge=8, description="width of the embedding of latent vector and attributes")
     adversarial: Literal["hinge", "wgan-gp"] = Field(
         default="hinge", description="hinge loss with spectral normalisation, or Wasserstein with gradient penalty"
     )
@@ -167,13 +220,6 @@ class GanConfig(_Config):
         "1.2 asks for 1.4 times that, and √3 for no bound)",
     )
     samples: int = Field(default=2, ge=2, le=16, description="images for each mask in a step, for L1 and its reward")
-    partial_masks: float = Field(
-        default=0.15,
-        ge=0,
-        le=1,
-        description="share of masks whose structures are each left out with a chance of a half",
-    )
-    group_dropout: float = Field(default=0.1, ge=0, le=1, description="share of images whose study group is not told")
     steps: int = Field(default=600, ge=1, description="training steps")
     batch_size: int = Field(default=8, ge=1, description="masks in a training step")
     learning_rate: float = Field(default=1e-3, gt=0, le=1, description="learning rate of the generator (Adam)")
@@ -182,12 +228,13 @@ class GanConfig(_Config):
     final_learning_rate: float = Field(default=0.1, ge=0, le=1, description="share of the rates at the end (cosine)")
     ema_decay: float = Field(default=0.995, ge=0, lt=1, description="decay of the moving average of the generator")
     gradient_clip: float = Field(default=5.0, gt=0, description="greatest norm of either gradient")
-    shift_pixels: int = Field(default=2, ge=0, le=16, description="augmentation: greatest shift in whole pixels")
+    augmentation: AugmentationConfig = AugmentationConfig()
     precision: Literal["bf16-mixed", "32-true", "16-mixed"] = Field(
         default="bf16-mixed", description="Lightning Fabric precision"
     )
     accelerator: Literal["cpu", "gpu", "auto"] = Field(default="cpu", description="Lightning Fabric accelerator")
-    devices: int = Field(default=1, ge=1, le=64, description="number of devices")
+    devices: int = Field(default=1, ge=1, le=64, description="number of devices, or of processes on a CPU")
+    nodes: int = Field(default=1, ge=1, le=1024, description="number of machines")
     threads: int = Field(
         default=1, ge=1, le=256, description="CPU threads; more than idle cores slow it down severalfold"
     )
@@ -209,6 +256,92 @@ class GenerationConfig(_Config):
 
 PRESETS: dict[str, GenerationConfig] = {
     "demo": GenerationConfig(),
+    "workstation": GenerationConfig(
+        dataset=DatasetConfig(preset="workstation", size=256),
+        prior=PriorConfig(levels=48),
+        judge=SegmenterConfig(channels=(32, 64, 128, 256), steps=6000, batch_size=16, learning_rate=3e-3),
+        organ_segmenter=SegmenterConfig(channels=(24, 48, 96, 192, 256), steps=6000, batch_size=16, learning_rate=3e-3),
+        generator=GeneratorConfig(
+            channels=(128, 256, 384, 512),
+            patch=4,
+            detail=32,
+            embedding=256,
+            attention=2,
+            steps=60_000,
+            batch_size=32,
+            learning_rate=3e-4,
+            warmup_steps=1000,
+            ema_decay=0.9995,
+            accelerator="auto",
+            channels_last=True,
+            checkpoint_every=1000,
+            log_every=100,
+            preview_every=5000,
+        ),
+        gan=GanConfig(
+            channels=(64, 128, 256, 384),
+            discriminator_channels=(64, 128, 256, 384),
+            patch=4,
+            detail=32,
+            embedding=256,
+            steps=60_000,
+            batch_size=16,
+            learning_rate=2e-4,
+            discriminator_learning_rate=2e-4,
+            ramp_start=2000,
+            ramp_steps=6000,
+            ema_decay=0.9995,
+            accelerator="auto",
+            checkpoint_every=1000,
+            log_every=100,
+            preview_every=5000,
+        ),
+    ),
+    "node": GenerationConfig(
+        dataset=DatasetConfig(preset="node", size=512),
+        prior=PriorConfig(levels=64),
+        judge=SegmenterConfig(channels=(32, 64, 128, 256, 256), steps=12_000, batch_size=16, learning_rate=3e-3),
+        organ_segmenter=SegmenterConfig(
+            channels=(24, 48, 96, 192, 256, 256), steps=12_000, batch_size=16, learning_rate=3e-3
+        ),
+        generator=GeneratorConfig(
+            channels=(128, 256, 384, 512, 640),
+            patch=4,
+            detail=32,
+            embedding=384,
+            attention=2,
+            steps=150_000,
+            batch_size=64,
+            learning_rate=3e-4,
+            warmup_steps=2000,
+            ema_decay=0.9998,
+            accelerator="auto",
+            devices=8,
+            channels_last=True,
+            checkpoint_every=1000,
+            log_every=100,
+            preview_every=10_000,
+        ),
+        gan=GanConfig(
+            channels=(64, 128, 256, 384, 512),
+            discriminator_channels=(64, 128, 256, 384, 512),
+            patch=4,
+            detail=32,
+            embedding=384,
+            steps=150_000,
+            batch_size=32,
+            learning_rate=2e-4,
+            discriminator_learning_rate=2e-4,
+            ramp_start=2000,
+            ramp_steps=6000,
+            ema_decay=0.9998,
+            accelerator="auto",
+            devices=8,
+            checkpoint_every=1000,
+            log_every=100,
+            preview_every=10_000,
+        ),
+    ),
     "tiny": GenerationConfig(
         dataset=DatasetConfig(preset="tiny", size=32),
         prior=PriorConfig(levels=8),
@@ -242,7 +375,9 @@ PRESETS: dict[str, GenerationConfig] = {
         ),
     ),
 }
-"""`demo`: minutes on a CPU. `tiny`: seconds, for tests; its images are of no use."""
+"""`demo`: 64², minutes on a CPU. `workstation`: 256², one GPU of 24 GB. `node`: 512², eight GPUs of one machine.
+`tiny`: seconds, for tests; its images are of no use.
+"""
 
 
 def preset(name: str) -> GenerationConfig:

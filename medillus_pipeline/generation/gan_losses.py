@@ -12,6 +12,8 @@ from torch import Tensor
 from torch.nn import functional
 
 Adversarial = Literal["hinge", "wgan-gp"]
+Total = Callable[[Tensor], Tensor]
+"""A sum over this process's samples → the sum over those of all processes (`training.total`)."""
 UNKNOWN = -1
 """Label of a pixel whose structure is not known: no loss asks for one there."""
 
@@ -41,13 +43,18 @@ def gradient_penalty(score: Callable[[Tensor], Tensor], real: Tensor, generated:
     return ((slope.flatten(1).norm(dim=1) - 1) ** 2).mean()
 
 
-def segmentation_loss(logits: Tensor, target: Tensor) -> Tensor:
+def alone(own: Tensor) -> Tensor:
+    """The total of a training in one process: its own sum."""
+    return own
+
+
+def segmentation_loss(logits: Tensor, target: Tensor, total: Total = alone) -> Tensor:
     """L_seg, cross-entropy of logits (n, c, h, w) with labels (n, h, w), over the pixels that are not UNKNOWN."""
-    known = (target != UNKNOWN).sum().clamp(min=1)
-    return functional.cross_entropy(logits, target.long(), ignore_index=UNKNOWN, reduction="sum") / known
+    known = total((target != UNKNOWN).sum()).clamp(min=1)
+    return total(functional.cross_entropy(logits, target.long(), ignore_index=UNKNOWN, reduction="sum")) / known
 
 
-def anatomical_loss(logits: Tensor, target: Tensor) -> Tensor:
+def anatomical_loss(logits: Tensor, target: Tensor, total: Total = alone) -> Tensor:
     """L_anat = 1 - 2 Σ s_gt · s_gen / (Σ s_gt² + Σ s_gen²), the mean over the structures that the batch holds.
 
     s_gen is the softmax of logits (n, c, h, w), s_gt the one-hot labels (n, h, w); sums run over the batch's pixels
@@ -56,9 +63,9 @@ def anatomical_loss(logits: Tensor, target: Tensor) -> Tensor:
     known = (target != UNKNOWN)[:, None]
     truth = functional.one_hot(target.clamp(min=0).long(), logits.shape[1]).permute(0, 3, 1, 2)[:, 1:] * known
     found = torch.softmax(logits, 1)[:, 1:] * known
-    overlap = (truth * found).sum((0, 2, 3))
-    squares = (truth**2).sum((0, 2, 3)) + (found**2).sum((0, 2, 3))
-    present = truth.sum((0, 2, 3)) > 0
+    overlap = total((truth * found).sum((0, 2, 3)))
+    squares = total((truth**2).sum((0, 2, 3)) + (found**2).sum((0, 2, 3)))
+    present = total(truth.sum((0, 2, 3))) > 0
     if not present.any():
         return logits.sum() * 0
     return (1 - 2 * overlap[present] / squares[present]).mean()
@@ -102,6 +109,14 @@ def feature_loss(real: Sequence[Tensor], generated: Sequence[Tensor]) -> Tensor:
     for truth, made in zip(real, generated, strict=True):
         parts.append((truth.detach() - made.unflatten(0, (-1, len(truth))).mean(0)).abs().mean())
     return torch.stack(parts).mean()
+
+
+def target(given: Tensor, drawn: Tensor) -> Tensor:
+    """What an image must show for a mask (n, h, w) that is complete for the classes `drawn` (n, classes) bool: the
+    mask, and UNKNOWN wherever an incomplete one holds nothing, since a structure that nobody drew may lie there.
+    """
+    partial = ~drawn.all(1)[:, None, None]
+    return given.masked_fill(partial & (given == 0), UNKNOWN)
 
 
 def ramp(step: int, start: int, steps: int) -> float:

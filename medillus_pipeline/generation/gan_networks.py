@@ -1,8 +1,7 @@
 """The networks of the second model family, `gan`, readable top to bottom: latent noise, generator, discriminator.
 
-Self-contained on purpose (torch and the standard library only): its text can travel in the registry as that of
-`networks.py` does. The condition (one-hot mask and prior channels) is made there; losses and training are not here,
-see `gan_losses.py` and `gan_training.py`.
+Self-contained on purpose (torch, the standard library and `conditions.py` only): its text is part of the model file
+that travels in the registry. Losses and training are not here, see `gan_losses.py` and `gan_training.py`.
 """
 
 from itertools import pairwise
@@ -11,6 +10,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+
+from medillus_pipeline.generation.conditions import condition_channels
 
 LATENT_SIDE = 4
 """The latent vector has LATENT_SIDE² entries: the noise field, pooled to that many cells."""
@@ -57,21 +58,31 @@ class NoisyBlock(nn.Module):
 
 
 class AnatomicalGenerator(nn.Module):
-    """Image from anatomy and noise: (n, conditions, h, w) condition, (n, 1, h, w) noise, (n,) group → (n, 1, h, w).
+    """Image from anatomy and noise: (n, conditions, h, w) condition, (n, images, h, w) noise, (n, attributes) what is
+    said of the image, (n, classes) what the mask is complete for → (n, images, h, w), -1 to 1.
 
-    `condition` is the one-hot mask with the channels of the anatomical prior, `noise` a standard normal field, `group`
-    the image's study group (modality, phase, pathology …) from 1 to `groups`, 0 for "not said". Values are -1 to 1.
-    A U-Net on patches of `patch` × `patch` pixels; each block gets noise of its own resolution, the last one the pixels
-    of its patches, and all get the latent vector and the group through their embedding. `channels` lists the features
-    of each resolution, finest first: h and w are multiples of patch · 2^(len(channels) - 1) and of LATENT_SIDE.
+    `condition` is that of `conditions.py`, `noise` a standard normal field whose first channel is taken. A U-Net on
+    patches of `patch` × `patch` pixels; each block gets noise of its own resolution, the last one the pixels of its
+    patches, and all get the latent vector and the attributes through their embedding. `channels` lists the features of
+    each resolution, finest first: h and w are multiples of patch · 2^(len(channels) - 1) and of LATENT_SIDE.
     """
 
     def __init__(
-        self, conditions: int, channels: tuple[int, ...], *, groups: int, patch: int, detail: int, embedding: int
+        self,
+        classes: int,
+        attributes: int,
+        channels: tuple[int, ...],
+        *,
+        images: int = 1,
+        patch: int,
+        detail: int,
+        embedding: int,
     ) -> None:
         super().__init__()
-        self.patch = patch
-        self.group = nn.Embedding(groups + 1, embedding)
+        self.patch, self.images = patch, images
+        conditions = condition_channels(classes)
+        self.said = nn.Linear(attributes, embedding, bias=False)
+        self.drawn = nn.Linear(classes, embedding, bias=False)
         self.embed = nn.Sequential(
             nn.Linear(LATENT_SIDE**2 + embedding, embedding), nn.SiLU(), nn.Linear(embedding, embedding), nn.SiLU()
         )
@@ -90,10 +101,12 @@ class AnatomicalGenerator(nn.Module):
             self.up.append(NoisyBlock(2 * fine, fine, embedding, patch**2 if last else 1))
         self.unpatch = nn.Conv2d(channels[0], patch**2 * detail, 1)
         self.detail = nn.Conv2d(detail + 1 + conditions, detail, 3, padding=1)
-        self.image = nn.Conv2d(detail, 1, 3, padding=1)
+        self.image = nn.Conv2d(detail, images, 3, padding=1)
 
-    def forward(self, condition: Tensor, noise: Tensor, group: Tensor) -> Tensor:
-        embedding = self.embed(torch.cat([latent(noise, LATENT_SIDE).flatten(1), self.group(group)], 1))
+    def forward(self, condition: Tensor, noise: Tensor, said: Tensor, drawn: Tensor) -> Tensor:
+        noise = noise[:, :1]
+        told = self.said(said) + self.drawn(drawn)
+        embedding = self.embed(torch.cat([latent(noise, LATENT_SIDE).flatten(1), told], 1))
         x = self.enter(functional.pixel_unshuffle(condition, self.patch))
         kept = []
         for block, shrink in zip(self.down, self.shrink, strict=True):
@@ -131,20 +144,28 @@ class MultiTaskDiscriminator(nn.Module):
     """
 
     def __init__(
-        self, conditions: int, classes: int, channels: tuple[int, ...], *, groups: int, patch: int, spectral: bool
+        self,
+        classes: int,
+        attributes: int,
+        channels: tuple[int, ...],
+        *,
+        images: int = 1,
+        patch: int,
+        spectral: bool,
     ) -> None:
         super().__init__()
         self.patch = patch
+        conditions = condition_channels(classes)
         self.gain = SPECTRAL_GAIN if spectral else 1.0
         limited = nn.utils.parametrizations.spectral_norm if spectral else _unchanged
         self.encode = nn.ModuleList()
-        before = patch**2
+        before = images * patch**2
         for number, width in enumerate(channels):
             stride = 1 if number == 0 else 2
             self.encode.append(limited(nn.Conv2d(before, width, 3, stride=stride, padding=1)))
             before = width
         self.condition = limited(nn.Conv2d(patch**2 * conditions, channels[1], 3, stride=2, padding=1))
-        self.group = nn.Embedding(groups + 1, channels[1])
+        self.said = nn.Linear(attributes + classes, channels[1], bias=False)
         self.fit = limited(nn.Conv2d(2 * channels[1], channels[-1], 3, padding=1))
         self.judge = limited(nn.Conv2d(2 * channels[-1], channels[-1], 3, padding=1))
         self.score = limited(nn.Conv2d(channels[-1], 1, 1))
@@ -155,12 +176,13 @@ class MultiTaskDiscriminator(nn.Module):
         self.label = nn.Conv2d(channels[0], patch**2 * (classes + 1), 3, padding=1)
 
     def segment(self, image: Tensor) -> Tensor:
-        """(n, classes + 1, h, w) logits, background first, of images (n, 1, h, w): nothing else is asked for."""
+        """(n, classes + 1, h, w) logits, background first, of images (n, images, h, w): nothing else is asked for."""
         return self._label(self._encode(image))
 
-    def forward(self, image: Tensor, condition: Tensor, group: Tensor) -> Verdict:
+    def forward(self, image: Tensor, condition: Tensor, said: Tensor, drawn: Tensor) -> Verdict:
         features = self._encode(image)
-        given = self.condition(functional.pixel_unshuffle(condition, self.patch)) + self.group(group)[:, :, None, None]
+        told = self.said(torch.cat([said, drawn], 1))[:, :, None, None]
+        given = self.condition(functional.pixel_unshuffle(condition, self.patch)) + told
         joined = functional.leaky_relu(self.fit(torch.cat([features[1], functional.leaky_relu(given, 0.2)], 1)), 0.2)
         joined = functional.adaptive_avg_pool2d(joined, features[-1].shape[-1])
         joined = functional.leaky_relu(self.judge(torch.cat([features[-1], joined], 1)), 0.2)

@@ -4,7 +4,7 @@ Piecewise linear: soft tissue, where organs differ by tens of HU, gets most of t
 their order and their details, and the inverse gives HU again.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -49,6 +49,8 @@ LINEAR = IntensityMap((-1000.0, 1000.0), (-1.0, 1.0))
 """For modalities without a unit: series-normalised values (see `canonical.series_scale`)."""
 
 
-def intensity_map(modality: str) -> IntensityMap:
-    """The map for a DICOM Modality."""
-    return CT if modality == "CT" else LINEAR
+def intensity_map(modalities: Collection[str]) -> IntensityMap:
+    """The one map for a dataset of these DICOM Modalities: that of CT where CT is among them. It holds the range of the
+    other modalities' series-normalised values too.
+    """
+    return CT if "CT" in modalities else LINEAR

@@ -27,6 +27,11 @@ LIMITS = (
     "images, or wrong.",
     "With few patients a model may repeat what it saw: see the figures on memorisation in the validation report.",
 )
+FAMILIES = {
+    "flow": "A rectified flow, which draws from noise in steps.",
+    "gan": "A generative adversarial network, which draws in one pass.",
+}
+CHANNELS = " It was trained on slices between those below and above them, and draws all three."
 
 
 def model_card(
@@ -35,17 +40,21 @@ def model_card(
     vocabulary: Vocabulary,
     *,
     prior_sha256: str,
+    prior: Mapping[str, Any] | None = None,
     start_sha256: str | None = None,
     verdict: Sequence[str] = (),
     data_licence: str | None = None,
 ) -> str:
     """The card as Markdown; the same arguments give the same text.
 
-    `described` is the model's config.json, `manifest` the dataset's. `verdict` holds the sentences of a validation
-    report on this version, where there is one; `data_licence` is what the owner of the data states.
+    `described` is the model's config.json, `manifest` the dataset's, `prior` what `Prior.describe` says. `verdict`
+    holds the sentences of a validation report on this version, where there is one; `data_licence` is what the owner of
+    the data states.
     """
-    modality, size = described["modality"], described["size"]
-    unit = "HU" if modality == "CT" else "series-normalised values, -1000 to 1000"
+    modalities, size = described["modalities"], described["size"]
+    units = {m: "HU" if m == "CT" else "series-normalised values, -1000 to 1000" for m in modalities}
+    unit = "; ".join(f"{m} in {told}" for m, told in units.items())
+    drawn = " and ".join(modalities)
     frames = manifest["config"]
     parts = {name.title(): mm for name, mm in sorted(frames.get("field_of_view_mm", {}).items())}
     fields = ", ".join(
@@ -53,27 +62,34 @@ def model_card(
     )
     origin = "fresh weights" if start_sha256 is None else f"another generator's weights, SHA-256 `{start_sha256}`"
     sections = [
-        f"# {modality} slice generator: {NOT_FOR_DIAGNOSIS}",
-        f"Draws axial {modality} slices of {size} × {size} pixels ({unit}) from label maps. Field of view: {fields}.",
+        f"# {drawn} slice generator: {NOT_FOR_DIAGNOSIS}",
+        f"Draws axial {drawn} slices of {size} × {size} pixels ({unit}) from label maps. Field of view: {fields}. "
+        f"{FAMILIES[described['family']]}{CHANNELS if described['images'] == 3 else ''}",
         "## Intended use",
         INTENDED,
         "## Data",
         f"Dataset fingerprint `{described['dataset_fingerprint']}`, split `{described.get('split_hash')}`.",
         _table(
             ("modality", "split", "patients", "slices"),
-            [(modality, name, str(n["patients"]), str(n["slices"])) for name, n in manifest["counts"].items()],
+            [
+                (modality, name, str(n["patients"]), str(n["slices"]))
+                for modality, counts in _counts(modalities, manifest).items()
+                for name, n in counts.items()
+            ],
         ),
         f"The generator learned from the split train alone. Licence of the data: {data_licence or 'not stated'}.",
         "## Structures",
         f"Vocabulary version `{described.get('vocabulary_version')}`. Codes are SNOMED CT.",
         _classes(described["classes"], manifest, vocabulary),
+        "## What it can be told",
+        _attributes(described["attributes"]),
         "## Gates",
         "\n".join(f"* {line}" for line in verdict) if verdict else UNJUDGED,
         "## Limits",
         "\n".join(f"* {line}" for line in LIMITS),
         "## Training",
-        f"Package version {described.get('package_version')}, seed {described['seed']}, prior SHA-256 "
-        f"`{prior_sha256}`, begun from {origin}.",
+        f"Package version {described.get('package_version')}, seed {described['seed']}, begun from {origin}.",
+        _prior(prior_sha256, prior),
         _table(
             ("setting", "value"),
             [(f"`{name}`", str(value)) for name, value in described["config"].items() if name != "threads"],
@@ -82,13 +98,39 @@ def model_card(
     return "\n\n".join(sections) + "\n"
 
 
-def summary(described: Mapping[str, Any], manifest: Mapping[str, Any]) -> str:
-    """The card in two lines, for a registry's description of a version."""
-    train = manifest["counts"]["train"]
+def summary(described: Mapping[str, Any], manifest: Mapping[str, Any], verdict: str | None = None) -> str:
+    """The card in a few lines, for a registry's description of a version; `verdict` is the sentence of a validation
+    report on it.
+    """
+    train, drawn = manifest["counts"]["train"], " and ".join(described["modalities"])
     return (
-        f"Draws {described['modality']} slices of {described['size']} × {described['size']} pixels from label maps of "
+        f"Draws {drawn} slices of {described['size']} × {described['size']} pixels from label maps of "
         f"{len(described['classes'])} structures; trained on {train['slices']} slices of {train['patients']} patients, "
         f"dataset {described['dataset_fingerprint'][:8]}. {NOT_FOR_DIAGNOSIS}. The model card is the artifact card.md."
+        + (f" {verdict}" if verdict else "")
+    )
+
+
+def _counts(modalities: Sequence[str], manifest: Mapping[str, Any]) -> Mapping[str, Mapping[str, Mapping[str, int]]]:
+    """Patients and slices by modality and split; manifests that do not count by modality count all of them."""
+    return manifest.get("counts_by_modality") or {", ".join(modalities): manifest["counts"]}
+
+
+def _attributes(known: Sequence[str]) -> str:
+    kinds: dict[str, list[str]] = {}
+    for name in known:
+        kind, _, value = name.partition("=")
+        kinds.setdefault(kind.replace("_", " "), []).append(f"`{value}`")
+    lines = [f"* {kind}: {', '.join(values)}" for kind, values in kinds.items()]
+    return "\n".join(lines) or "Nothing but the mask."
+
+
+def _prior(sha256: str, prior: Mapping[str, Any] | None) -> str:
+    if prior is None:
+        return f"Anatomical prior with SHA-256 `{sha256}`."
+    return (
+        f"Anatomical prior version `{prior['version']}` (SHA-256 `{sha256}`), made of {prior['origin']}: "
+        f"{prior['patients']} patients, {prior['levels']} levels."
     )
 
 

@@ -1,7 +1,7 @@
 """The generator as a registry model: one self-contained model file and its artifacts, without pickle.
 
-The file that MLflow packages (models from code) is the text of `networks.py` followed by that of `served.py`: the same
-network that was trained, readable top to bottom, and loadable where this package is not installed. Which run or
+The file that MLflow packages (models from code) is the text of the modules in PARTS, one after another: the same
+networks that were trained, readable top to bottom, and loadable where this package is not installed. Which run or
 version it belongs to is decided by the caller.
 """
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from mlflow.models import ModelSignature
     from mlflow.models.model import ModelInfo
 
-PARTS = ("networks.py", "served.py")
+PARTS = ("conditions.py", "networks.py", "gan_networks.py", "families.py", "shape_model.py", "served.py")
 REQUIREMENTS = ("mlflow", "numpy", "safetensors", "torch")
 LAST_LINES = """
 
@@ -117,6 +117,10 @@ def signature(release_steps: int = 25) -> "ModelSignature":
                 ParamSpec("seed", DataType.long, 0),
                 ParamSpec("steps", DataType.long, release_steps),
                 ParamSpec("method", DataType.string, "euler"),
+                ParamSpec("guidance", DataType.double, 1.0),
+                ParamSpec("attributes", DataType.string, ""),
+                ParamSpec("partial", DataType.boolean, False),
+                ParamSpec("context", DataType.string, "proposed"),
             ]
         ),
     )
@@ -138,7 +142,7 @@ def log_generator(
     import mlflow
 
     if release_steps is None:
-        release_steps = int(json.loads(Path(artifacts["config"]).read_text())["config"]["release_steps"])
+        release_steps = int(json.loads(Path(artifacts["config"]).read_text())["config"].get("release_steps", 1))
     return mlflow.pyfunc.log_model(
         name=name,
         python_model=str(model_file),

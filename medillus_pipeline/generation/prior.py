@@ -1,29 +1,36 @@
-"""The anatomical prior: what training patients look like at each position along the body, and how structures lie.
+"""The anatomical prior: what patients look like at each position along the body, and how structures lie.
 
-Built from the train split only. It conditions the generator (tissue and position channels), tells where an unplaced
-mask belongs along the body, and later gives validation its plausibility rules. The channels themselves are computed in
-`networks.py`, which travels with the model.
+Built from the train split only, or from an atlas (`atlas.py`). It conditions the generator (tissue and position
+channels), tells where an unplaced mask belongs along the body, completes partial masks and proposes whole ones, and
+gives validation its plausibility rules. Channels are computed in `conditions.py` and shapes in `shape_model.py`, which
+travel with the model.
 """
 
+import hashlib
 import json
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from safetensors.numpy import load, save
 from scipy import ndimage
 
 from medillus_pipeline.annotation.vocabulary import Vocabulary
-from medillus_pipeline.errors import NotEnoughDataError
+from medillus_pipeline.errors import InputError, NotEnoughDataError
+from medillus_pipeline.generation import prior_moments
 from medillus_pipeline.generation.canonical import NORMALISED_RANGE
 from medillus_pipeline.generation.config import PriorConfig
 from medillus_pipeline.generation.dataset import Dataset
 from medillus_pipeline.generation.pictures import class_colours, sheet
 
+if TYPE_CHECKING:
+    from medillus_pipeline.generation.shape_model import ShapeModel
+
 TISSUES = ("air", "fat", "soft", "bone")
 TISSUE_THRESHOLDS_HU = (-300.0, -20.0, 200.0)
 TISSUE_GREYS = (0, 90, 160, 255)
-FORMAT = 1
+FORMAT = 2
 
 
 @dataclass(frozen=True)
@@ -33,42 +40,79 @@ class Prior:
     * `occupancy` (levels, classes, h, w) float32: share of training patients whose structure covers the pixel;
     * `tissue` (levels, 4, h, w) float32: probabilities of air, fat, soft tissue and bone, which add up to 1;
     * `area` (levels, classes, 2): mean and standard deviation of the structure's area in a slice in mm², where present;
+    * `moments` (levels, classes, 3, 2): the same of its elongation, orientation in degrees and compactness, as in
+      `prior_moments.MOMENTS`;
     * `extent` (classes, 2): mean and standard deviation over patients of the summed area in mm² (volume ÷ spacing);
     * `centroid` (classes, 3, 2): x, y in mm from the frame's middle and level; mean and deviation over patients;
     * `adjacency` (classes + 1, classes + 1): share of the row structure's border pixels that touch the column's
       structure, background first;
-    * `order` (classes, classes): share of patients whose row structure lies further to the patient's left.
-    NaN where no training patient says anything.
+    * `order` (classes, classes): share of patients whose row structure lies further to the patient's left;
+    * `shapes`: the tensors of the statistical shape model, by name.
+    NaN where no patient says anything. `dataset_fingerprint` is empty for a prior of an atlas; `origin` says in words
+    where it comes from; `pixel_mm` is the side of a pixel of its maps in mm.
     """
 
     classes: tuple[int, ...]
     occupancy: np.ndarray
     tissue: np.ndarray
     area: np.ndarray
+    moments: np.ndarray
     extent: np.ndarray
     centroid: np.ndarray
     adjacency: np.ndarray
     order: np.ndarray
     patients: int
     dataset_fingerprint: str
+    origin: str
+    pixel_mm: float
+    shapes: Mapping[str, np.ndarray] = field(repr=False)
 
-    ARRAYS = ("occupancy", "tissue", "area", "extent", "centroid", "adjacency", "order")
+    ARRAYS = ("occupancy", "tissue", "area", "moments", "extent", "centroid", "adjacency", "order")
 
-    def channels(self, levels: np.ndarray) -> np.ndarray:
-        """(n, 7, h, w) float32 conditioning maps for (n,) levels: four tissues, column, row, level."""
+    @property
+    def shape_model(self) -> "ShapeModel":
+        """The statistical shape model: completes partial masks, proposes tissue and whole masks."""
         import torch
 
-        from medillus_pipeline.generation.networks import prior_channels
+        from medillus_pipeline.generation.shape_model import ShapeModel
 
-        return prior_channels(torch.from_numpy(self.tissue), torch.as_tensor(levels, dtype=torch.float32)).numpy()
+        return ShapeModel.from_tensors({name: torch.from_numpy(array.copy()) for name, array in self.shapes.items()})
 
-    def likely_levels(self, labels: np.ndarray) -> np.ndarray:
-        """(n,) float32: for each label map (n, h, w), class indices, the level whose occupancy explains it best."""
+    @property
+    def version(self) -> str:
+        """The format, and the first 12 digits of the SHA-256 of the stored prior: two that differ have two."""
+        return f"{FORMAT}-{hashlib.sha256(self.to_bytes()).hexdigest()[:12]}"
+
+    def describe(self) -> dict[str, Any]:
+        """Version, origin and size, for JSON."""
+        return {
+            "format": FORMAT,
+            "version": self.version,
+            "origin": self.origin,
+            "dataset_fingerprint": self.dataset_fingerprint,
+            "patients": self.patients,
+            "classes": list(self.classes),
+            "unknown_classes": [label for label, known in zip(self.classes, self.known, strict=True) if not known],
+            "levels": len(self.tissue),
+        }
+
+    @property
+    def known(self) -> np.ndarray:
+        """(classes,) bool: whether anything is known of a class; of those that an atlas lacks, nothing is."""
+        return np.asarray(np.isfinite(self.occupancy).all((0, 2, 3)))
+
+    def likely_levels(self, labels: np.ndarray, drawn: np.ndarray | None = None) -> np.ndarray:
+        """(n,) float32: for each label map (n, h, w), class indices, the level whose occupancy explains it best.
+
+        `drawn` (n, classes) bool: what each map is complete for; without it, for every class.
+        """
         import torch
 
-        from medillus_pipeline.generation.networks import likely_levels
+        from medillus_pipeline.generation.shape_model import likely_levels
 
-        return likely_levels(torch.from_numpy(self.occupancy), torch.from_numpy(np.asarray(labels, np.int64))).numpy()
+        maps = torch.from_numpy(np.asarray(labels, np.int64))
+        complete = np.ones((len(maps), len(self.classes)), bool) if drawn is None else drawn
+        return likely_levels(torch.from_numpy(self.occupancy), maps, torch.from_numpy(complete)).numpy()
 
     def to_bytes(self) -> bytes:
         """Safetensors, with classes and origin in its metadata."""
@@ -77,20 +121,38 @@ class Prior:
             "classes": self.classes,
             "patients": self.patients,
             "dataset_fingerprint": self.dataset_fingerprint,
+            "origin": self.origin,
+            "pixel_mm": self.pixel_mm,
         }
         arrays = {name: np.ascontiguousarray(getattr(self, name)) for name in self.ARRAYS}
-        return save(arrays, {"prior": json.dumps(metadata)})
+        return save(arrays | {name: np.ascontiguousarray(a) for name, a in self.shapes.items()}, _entry(metadata))
 
     @classmethod
     def from_bytes(cls, data: bytes) -> "Prior":
-        """The inverse of `to_bytes`."""
-        metadata = read_metadata(data, "prior")
+        """The inverse of `to_bytes`. Raises InputError for a file of another format, or that is no prior."""
+        try:
+            metadata = read_metadata(data, "prior")
+        except (KeyError, ValueError):
+            raise InputError("the file is no anatomical prior of this package") from None
+        if metadata.get("format") != FORMAT:
+            raise InputError(
+                f"the anatomical prior has format {metadata.get('format')}, and this release reads {FORMAT}: "
+                "materialize anatomical_prior again"
+            )
+        arrays = load(data)
         return cls(
             classes=tuple(metadata["classes"]),
             patients=metadata["patients"],
             dataset_fingerprint=metadata["dataset_fingerprint"],
-            **load(data),
+            origin=metadata["origin"],
+            pixel_mm=metadata["pixel_mm"],
+            shapes={name: array for name, array in arrays.items() if name not in cls.ARRAYS},
+            **{name: arrays[name] for name in cls.ARRAYS},
         )
+
+
+def _entry(metadata: dict[str, Any]) -> dict[str, str]:
+    return {"prior": json.dumps(metadata)}
 
 
 def read_metadata(data: bytes, name: str) -> dict[str, Any]:
@@ -101,44 +163,91 @@ def read_metadata(data: bytes, name: str) -> dict[str, Any]:
 
 def build_prior(dataset: Dataset, config: PriorConfig | None = None) -> Prior:
     """The prior of the dataset's train split. Raises NotEnoughDataError when that split is empty."""
-    config = config or PriorConfig()
     train = dataset.split("train")
     if not len(train):
         raise NotEnoughDataError("no labelled slice belongs to a training patient, so there is no prior to build")
-    count = len(dataset.classes)
-    values, labels = np.asarray(train.values), np.asarray(train.labels)
-    pixel_areas = np.array([row["affine"][0] * row["affine"][5] for row in train.rows])
-    masks = labels[:, None] == np.arange(1, count + 1, dtype=np.uint8)[None, :, None, None]
-    areas = masks.sum((2, 3)) * pixel_areas[:, None]
-    patients = np.array(train.patients)
-    centroid, order = _positions(train, masks, patients)
-    return Prior(
+    values, modalities = np.asarray(train.values), np.array([row["modality"] for row in train.rows])
+    tissue = np.zeros((len(values), len(TISSUES), *values.shape[1:]), bool)
+    for modality in np.unique(modalities):
+        own = modalities == modality
+        tissue[own] = tissues(values[own], str(modality))
+    return prior_of(
+        np.asarray(train.labels),
+        tissue,
+        levels=train.levels,
+        pitch=np.array([np.sqrt(row["affine"][0] * row["affine"][5]) for row in train.rows]),
+        patients=train.patients,
         classes=dataset.classes,
-        occupancy=_by_level(masks, train, config),
-        tissue=_by_level(tissues(values, dataset.manifest["config"]["modality"]), train, config),
-        area=_area_by_level(areas, train.levels, config.levels),
-        extent=_spread(np.stack([areas[patients == p].sum(0) for p in np.unique(patients)])),
-        centroid=centroid,
-        adjacency=_adjacency(labels, count),
-        order=order,
-        patients=len(np.unique(patients)),
+        origin=f"training patients of the dataset {dataset.fingerprint[:12]}",
         dataset_fingerprint=dataset.fingerprint,
+        config=config,
+    )
+
+
+def prior_of(
+    labels: np.ndarray,
+    tissue: np.ndarray,
+    *,
+    levels: np.ndarray,
+    pitch: np.ndarray,
+    patients: list[str],
+    classes: tuple[int, ...],
+    origin: str,
+    dataset_fingerprint: str = "",
+    config: PriorConfig | None = None,
+) -> Prior:
+    """The prior of label maps (n, h, w), 0 or 1 + the position in `classes`, and their `tissue` (n, 4, h, w) bool.
+
+    `levels` (n,) are positions along the body, 0 feet to 1 head, `pitch` (n,) the pixels' sides in mm.
+    """
+    from medillus_pipeline.generation.shape_fitting import fit_shape_model
+
+    config = config or PriorConfig()
+    count = len(classes)
+    masks = labels[:, None] == np.arange(1, count + 1, dtype=np.uint8)[None, :, None, None]
+    areas = masks.sum((2, 3)) * pitch[:, None] ** 2
+    people = np.array(patients)
+    centroid, order = prior_moments.positions(masks, levels, pitch, people)
+    kernel = prior_moments.level_kernel(levels, patients, config.levels, config.level_smoothing)
+    shapes = fit_shape_model(masks, tissue, kernel, config).to_tensors()
+    return Prior(
+        classes=classes,
+        occupancy=prior_moments.by_level(masks, kernel, config.plane_smoothing),
+        tissue=prior_moments.by_level(tissue, kernel, config.plane_smoothing),
+        area=prior_moments.spread_by_level(np.where(areas > 0, areas, np.nan), levels, config.levels),
+        moments=prior_moments.moments_by_level(prior_moments.shape_moments(masks), levels, config.levels),
+        extent=prior_moments.spread(np.stack([areas[people == p].sum(0) for p in np.unique(people)])),
+        centroid=centroid,
+        adjacency=prior_moments.adjacency(labels, count),
+        order=order,
+        patients=len(np.unique(people)),
+        dataset_fingerprint=dataset_fingerprint,
+        origin=origin,
+        pixel_mm=float(np.median(pitch)),
+        shapes={name: tensor.numpy() for name, tensor in shapes.items()},
     )
 
 
 def preview(prior: Prior, vocabulary: Vocabulary, *, columns: int = 8) -> bytes:
-    """A PNG with two lines, feet to head: the expected tissue, and each pixel's likeliest structure, as bright as it
-    is likely.
+    """A PNG with three lines, feet to head: the expected tissue, each pixel's likeliest structure, as bright as it
+    is likely, and a mask that the shape model proposes.
     """
+    import torch
+
     levels = np.linspace(0, len(prior.tissue) - 1, columns).round().astype(int)
     tissue = np.tensordot(np.array(TISSUE_GREYS, np.float32), prior.tissue[levels], axes=(0, 1))
-    colours = class_colours(prior.classes, vocabulary.palette())[1:]
-    occupancy = prior.occupancy[levels]
-    structure = colours[occupancy.argmax(1)] * np.clip(occupancy.max(1), 0, 1)[..., None]
+    colours = class_colours(prior.classes, vocabulary.palette())
+    occupancy = np.nan_to_num(prior.occupancy[levels])
+    structure = colours[1:][occupancy.argmax(1)] * np.clip(occupancy.max(1), 0, 1)[..., None]
+    model = prior.shape_model
+    noise = torch.randn(columns, model.latents, generator=torch.Generator().manual_seed(0))
+    places = torch.from_numpy(levels / (len(prior.tissue) - 1)).float()
+    proposed = colours[model.sample_masks(places, noise, prior.tissue.shape[-1]).numpy()]
     return sheet(
         [
             list(np.repeat(np.rint(tissue)[..., None], 3, -1).astype(np.uint8)),
             list(np.rint(structure).astype(np.uint8)),
+            list(proposed),
         ]
     )
 
@@ -151,74 +260,3 @@ def tissues(values: np.ndarray, modality: str = "CT") -> np.ndarray:
     thresholds = TISSUE_THRESHOLDS_HU if modality == "CT" else tuple(np.linspace(low, high, 5)[1:4])
     kind = np.digitize(ndimage.median_filter(values, size=(1, 3, 3)), thresholds)
     return kind[:, None] == np.arange(len(TISSUES))[None, :, None, None]
-
-
-def _by_level(maps: np.ndarray, train: Dataset, config: PriorConfig) -> np.ndarray:
-    """(levels, c, h, w) float32: mean of (n, c, h, w) maps around each level, each patient with the same weight."""
-    patients = train.patients
-    share = {patient: 1 / patients.count(patient) for patient in set(patients)}
-    weights = np.array([share[patient] for patient in patients])
-    grid = np.linspace(0, 1, config.levels)
-    width = max(config.level_smoothing, 0.3) / (config.levels - 1)
-    distance = (grid[:, None] - train.levels[None]) / width
-    # Subtracting the nearest slice's distance keeps the weights of levels that no slice is near from vanishing.
-    kernel = np.exp(-0.5 * (distance**2 - (distance**2).min(1, keepdims=True))) * weights
-    kernel /= kernel.sum(1, keepdims=True)
-    mean = np.tensordot(kernel, maps.astype(np.float32), axes=1)
-    if config.plane_smoothing:
-        mean = ndimage.gaussian_filter(mean, (0, 0, config.plane_smoothing, config.plane_smoothing), mode="nearest")
-    return mean.astype(np.float32)
-
-
-def _area_by_level(areas: np.ndarray, levels: np.ndarray, count: int) -> np.ndarray:
-    nearest = np.rint(levels * (count - 1)).astype(int)
-    result = np.full((count, areas.shape[1], 2), np.nan, np.float32)
-    for level in np.unique(nearest):
-        result[level] = _spread(np.where(areas > 0, areas, np.nan)[nearest == level])
-    return result
-
-
-def _positions(train: Dataset, masks: np.ndarray, patients: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Centroids over patients, and which of two structures lies further left."""
-    count, size = masks.shape[1:3]
-    x = np.array([row["affine"][0] for row in train.rows])[:, None]
-    offsets = (np.arange(size) - (size - 1) / 2)[None]
-    columns, rows = masks.sum(2), masks.sum(3)
-    centres = []
-    for patient in np.unique(patients):
-        own = patients == patient
-        weight = masks[own].sum((0, 2, 3)).astype(float)
-        weight[weight == 0] = np.nan
-        left = np.einsum("ncw,nw->c", columns[own], x[own] * offsets) / weight
-        back = np.einsum("nch,nh->c", rows[own], x[own] * offsets) / weight
-        level = np.einsum("nc,n->c", masks[own].sum((2, 3)), train.levels[own]) / weight
-        centres.append(np.stack([left, back, level], 1))
-    stacked = np.stack(centres)
-    order = np.full((count, count), np.nan, np.float32)
-    difference = stacked[:, :, None, 0] - stacked[:, None, :, 0]
-    known = np.isfinite(difference).sum(0)
-    further = (difference > 0).sum(0)
-    order[known > 0] = (further / np.maximum(known, 1))[known > 0]
-    return _spread(stacked), order
-
-
-def _adjacency(labels: np.ndarray, count: int) -> np.ndarray:
-    touches = np.zeros((count + 1, count + 1))
-    for first, second in ((labels[:, 1:], labels[:, :-1]), (labels[:, :, 1:], labels[:, :, :-1])):
-        border = first != second
-        pairs = np.bincount(
-            first[border].astype(int) * (count + 1) + second[border], minlength=(count + 1) ** 2
-        ).reshape(count + 1, count + 1)
-        touches += pairs + pairs.T
-    total = touches.sum(1, keepdims=True)
-    return np.where(total > 0, touches / np.maximum(total, 1), np.nan).astype(np.float32)
-
-
-def _spread(samples: np.ndarray) -> np.ndarray:
-    """Mean and standard deviation over the first axis, NaN left out: (..., 2) float32."""
-    known = np.isfinite(samples).sum(0)
-    mean = np.nansum(samples, 0) / np.maximum(known, 1)
-    variance = np.nansum((samples - mean) ** 2, 0) / np.maximum(known, 1)
-    spread = np.stack([mean, np.sqrt(variance)], -1)
-    spread[known == 0] = np.nan
-    return spread.astype(np.float32)

@@ -55,14 +55,14 @@ def candidates(
     slices: Iterable[Row], labelled: Collection[str], splits: Mapping[str, str], config: DatasetConfig
 ) -> Candidates:
     """The slices, rows of SLICES, that a model may propose labels for: none is among `labelled` (names of slices that
-    somebody drew on), each is axial and of the dataset's modality, and its patient is in the split `train` (`splits`:
-    split token → split).
+    somebody drew on), each is axial and of a modality of the dataset, and its patient is in the split `train`
+    (`splits`: split token → split).
     """
     series: dict[str, list[Row]] = defaultdict(list)
     wanted: dict[str, set[str]] = defaultdict(set)
     held_back: Counter[str] = Counter()
     for name, row in {row["slice_name"]: row for row in reversed(list(slices))}.items():
-        usable = row["modality"] == config.modality and bool(
+        usable = row["modality"] in config.modalities and bool(
             row["position"] and row["orientation"] and row["pixel_spacing"]
         )
         usable = usable and canonical.is_axial(affine_of(row), config.axial_tolerance_degrees)
@@ -76,7 +76,7 @@ def candidates(
         elif usable:
             wanted[row["series_instance_uid"]].add(name)
         else:
-            held_back["not an axial slice of the dataset's modality"] += 1
+            held_back["not an axial slice of the dataset's modalities"] += 1
     return Candidates({uid: series[uid] for uid in wanted}, dict(wanted), dict(sorted(held_back.items())))
 
 
@@ -121,7 +121,7 @@ def propose(
     decoded.
     """
     width = config.field_of_view_mm.get((rows[0]["body_part"] or "").upper(), config.default_field_of_view_mm)
-    series = SeriesFrame(rows, clean, modality=config.modality, size=config.size, field_of_view=width)
+    series = SeriesFrame(rows, clean, modality=rows[0]["modality"], size=config.size, field_of_view=width)
     chosen = sorted(
         (row for row in rows if wanted is None or row["slice_name"] in wanted), key=lambda r: r["slice_name"]
     )

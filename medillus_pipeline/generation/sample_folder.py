@@ -2,7 +2,8 @@
 
 The folder is made in a hidden one and moved in when all is known; of an earlier run of this command nothing stays. The
 same request gives the same bytes: the record holds no time and no name of a file. What is not here: where the model
-comes from (`resources/registered_models.py`) and how a mask is read (`sample_mask.py`).
+comes from (`resources/registered_models.py`), how a mask is read (`sample_mask.py`) and what may be asked for
+(`sample_request.py`).
 """
 
 import hashlib
@@ -12,7 +13,7 @@ import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
@@ -25,10 +26,16 @@ from medillus_pipeline.generation.canonical import Frame
 from medillus_pipeline.generation.model_card import NOT_FOR_DIAGNOSIS
 from medillus_pipeline.generation.pictures import grey
 from medillus_pipeline.generation.sample_mask import read_mask
+from medillus_pipeline.generation.sample_request import (
+    OF_A_FLOW,
+    SampleRequest,
+    attributes_told,
+    modality_drawn,
+    parameters_of,
+)
 
 MARKER, STAGING = ".medillus.json", ".unfinished"
 RECORD, MASK = "sample.json", "mask.png"
-GREATEST_COUNT, GREATEST_STEPS = 1000, 1000
 THICKNESS = 1.0
 """Voxel size across a slice in mm: the model does not know any."""
 _MADE_BY = "medillus sample"
@@ -43,33 +50,17 @@ class SampledModel:
     weights_sha256: str
     described: Mapping[str, Any]
     manifest: Mapping[str, Any]
-    parameters: frozenset[str]
     predict: Callable[[dict[str, np.ndarray], dict[str, Any]], np.ndarray]
 
 
 @dataclass(frozen=True)
-class SampleRequest:
-    """What is asked for. Without a `level` (0 feet to 1 head) the prior's likeliest is taken; without `steps` those of
-    a release; `pixel_size` in mm is that of the mask; `body_part` (BodyPartExamined) chooses the field of view.
-    """
-
-    count: int = 1
-    seed: int = 0
-    steps: int | None = None
-    method: Literal["euler", "heun"] = "euler"
-    level: float | None = None
-    modality: str | None = None
-    body_part: str | None = None
-    pixel_size: float | None = None
-
-
-@dataclass(frozen=True)
 class Sampled:
-    """How many images were written, the sentence on the mask's geometry, and the keys of structures it was too coarse
-    for.
+    """How many images were written, what the model was told of them, the sentence on the mask's geometry, and the keys
+    of structures it was too coarse for.
     """
 
     count: int
+    attributes: tuple[str, ...]
     placement: str
     lost: tuple[str, ...]
 
@@ -79,8 +70,8 @@ def sample_to_folder(
 ) -> Sampled:
     """Write `request.count` images of the mask into `destination`.
 
-    `sample-001.png` (CT in a 50/350 HU window), `sample-001.nii.gz` (int16 HU), …, `mask.png`, `sample.json`. Raises
-    InputError where something cannot be used as it is, StoreError where reading or writing fails.
+    `sample-001.png` (CT in a 50/350 HU window), `sample-001.nii.gz` (int16, HU for CT), …, `mask.png`, `sample.json`.
+    Raises InputError where something cannot be used as it is, StoreError where reading or writing fails.
     """
     try:
         return _sample_to_folder(mask, destination, model, vocabulary, request)
@@ -116,8 +107,9 @@ def _sample_to_folder(
     mask: Path, destination: Path, model: SampledModel, vocabulary: Vocabulary, request: SampleRequest
 ) -> Sampled:
     mask, destination = refuse_places(mask, destination)
-    _refuse_request(request, model)
     described = model.described
+    parameters = parameters_of(request, described)
+    modality, attributes = modality_drawn(request, described), attributes_told(request, described)
     size, field_of_view = int(described["size"]), _field_of_view(model.manifest["config"], request.body_part)
     given = read_mask(
         mask.read_bytes(),
@@ -127,60 +119,42 @@ def _sample_to_folder(
         field_of_view=field_of_view,
         pixel_size=request.pixel_size,
     )
-    steps = request.steps or int(described["config"]["release_steps"])
-    parameters = {"seed": request.seed, "steps": steps, "method": request.method}
     level = np.nan if request.level is None else request.level
     images = model.predict(
         {"mask": np.repeat(given.ids[None], request.count, 0), "level": np.full(request.count, level, np.float32)},
-        {name: value for name, value in parameters.items() if name in model.parameters},
+        parameters,
     )
     affine = Frame(size, field_of_view, 0, 0).affine(0)
     affine[2, 2] = THICKNESS
     files = {MASK: encode_png(given.ids, vocabulary.palette())}
     for number, image in enumerate(np.asarray(images, np.int16), start=1):
         stem = f"sample-{number:03d}"
-        files[f"{stem}.png"] = encode_png(np.ascontiguousarray(grey(image, described["modality"])[..., 0]))
+        files[f"{stem}.png"] = encode_png(np.ascontiguousarray(grey(image, modality)[..., 0]))
         files[f"{stem}.nii.gz"] = encode_nifti(image[None], affine)
     names = {structure.id: structure.key for structure in vocabulary}
+    present = [label for label in np.unique(given.ids).tolist() if label]
+    asked = asdict(request) | {name: parameters.get(name) for name in OF_A_FLOW}
     record = {
         "notice": NOT_FOR_DIAGNOSIS,
         "model": {"name": model.name, "version": model.version, "weights_sha256": model.weights_sha256},
         "dataset_fingerprint": described["dataset_fingerprint"],
         "vocabulary_version": described["vocabulary_version"],
         "package_version": __version__,
-        "request": asdict(request) | {"steps": steps},
-        "modality": described["modality"],
-        "unit": "HU" if described["modality"] == "CT" else "series-normalised, -1000 to 1000",
+        "family": described["family"],
+        "request": asked,
+        "attributes": list(attributes),
+        "modality": modality,
+        "unit": "HU" if modality == "CT" else "series-normalised, -1000 to 1000",
         "field_of_view_mm": field_of_view,
         "mask_sha256": given.sha256,
         "mask_placement": given.placement,
-        "structures": {
-            names[label]: int((given.ids == label).sum()) for label in np.unique(given.ids).tolist() if label
-        },
+        "structures": {names[label]: int((given.ids == label).sum()) for label in present},
+        "mask_complete_for": [names[label] for label in (present if request.partial else described["classes"])],
         "structures_lost": [names[label] for label in given.lost],
         "files": {name: hashlib.sha256(data).hexdigest() for name, data in files.items()},
     }
     _put(destination, {RECORD: (json.dumps(record, indent=1, sort_keys=True) + "\n").encode(), **files})
-    return Sampled(request.count, given.placement, tuple(names[label] for label in given.lost))
-
-
-def _refuse_request(request: SampleRequest, model: SampledModel) -> None:
-    modality = model.described["modality"]
-    if request.modality is not None and request.modality.upper() != modality:
-        raise InputError(f"the model draws {modality}, not {request.modality}: name another model, or leave --modality")
-    if request.method not in ("euler", "heun"):
-        raise InputError(f"the method is euler or heun, not {request.method}")
-    if request.method != "euler" and "method" not in model.parameters:
-        raise InputError("this version of the model knows the method euler alone: leave --method, or train it anew")
-    for name, value, least, greatest in (
-        ("--n", request.count, 1, GREATEST_COUNT),
-        ("--seed", request.seed, 0, 2**63 - 1),
-        ("--steps", request.steps, 1, GREATEST_STEPS),
-        ("--level", request.level, 0, 1),
-        ("--pixel-size", request.pixel_size, 1e-3, 100),
-    ):
-        if value is not None and not least <= value <= greatest:
-            raise InputError(f"{name} is {least:g} to {greatest:g}, not {value}")
+    return Sampled(request.count, attributes, given.placement, tuple(names[label] for label in given.lost))
 
 
 def _field_of_view(config: Mapping[str, Any], body_part: str | None) -> float:

@@ -1,46 +1,49 @@
-"""A trained generator: images in HU from label maps, and sheets of samples to look at."""
+"""A trained generator of either family: calibrated images from label maps, and sheets of samples to look at."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from medillus_pipeline.generation.compute import cpu_threads, weights_from_bytes, weights_to_bytes
-from medillus_pipeline.generation.config import GeneratorConfig
+from medillus_pipeline.generation.conditions import TISSUES, conditions, default_attributes, noise_for
+from medillus_pipeline.generation.config import GanConfig, GeneratorConfig
 from medillus_pipeline.generation.dataset import Dataset
+from medillus_pipeline.generation.families import Family, Network, build_network, draw_images
 from medillus_pipeline.generation.intensity import IntensityMap
-from medillus_pipeline.generation.networks import FlowUNet, conditions, integrate, noise_for, prior_channels
 from medillus_pipeline.generation.pictures import class_colours, grey, sheet
-from medillus_pipeline.generation.prior import TISSUES, Prior
+from medillus_pipeline.generation.prior import Prior
+from medillus_pipeline.generation.shape_model import likely_levels
 
-FORMAT = 1
+FORMAT = 2
 SAMPLE_BATCH = 32
-POSITION_CHANNELS = 3
+SHAPE_SEED = 2**32
+"""Added to a seed for the noise of proposed shapes, which must not be that of the pixels."""
 
-
-def build_network(classes: int, config: GeneratorConfig) -> FlowUNet:
-    """A fresh network for that many classes; weights from torch's global random state."""
-    return FlowUNet(
-        classes + len(TISSUES) + POSITION_CHANNELS,
-        config.channels,
-        patch=config.patch,
-        detail=config.detail,
-        embedding=config.embedding,
-    )
+CONFIGS = {"flow": GeneratorConfig, "gan": GanConfig}
+Context = Literal["proposed", "none"]
 
 
 @dataclass(frozen=True)
 class Generator:
-    """The released weights (moving average) with what gives them meaning: prior, classes, configuration."""
+    """The released weights (moving average) with what gives them meaning: prior, classes, attributes, configuration.
 
-    network: FlowUNet
+    `images` is the number of channels: 1, or 3 for a slice between those below and above it.
+    """
+
+    network: Network
+    family: Family
     prior: Prior
     classes: tuple[int, ...]
-    modality: str
+    attributes: tuple[str, ...]
+    modalities: tuple[str, ...]
     intensity: IntensityMap
     size: int
-    config: GeneratorConfig
+    images: int
+    config: GeneratorConfig | GanConfig
     seed: int
     dataset_fingerprint: str
 
@@ -50,43 +53,125 @@ class Generator:
         levels: np.ndarray | None = None,
         *,
         seed: int,
+        drawn: np.ndarray | None = None,
+        context: Context | np.ndarray = "proposed",
+        said: Sequence[Sequence[str]] | None = None,
         steps: int | None = None,
         method: Literal["euler", "heun"] = "euler",
+        guidance: float = 1.0,
     ) -> np.ndarray:
         """(n, h, w) int16 calibrated values (HU for CT) for label maps (n, h, w) of class indices.
 
         `levels` (n,) are positions along the body, 0 feet to 1 head; without them the prior proposes the likeliest.
-        Image i depends on its own mask, level, the seed and i only. `steps` of the `method` (see `integrate` in
-        `networks.py`), by default those of a release. Raises ValueError for maps of another size than the model's or
-        labels that it has no class for.
+        `drawn` (n, classes) bool says which classes the maps are complete for (default: all). The tissue `context` is
+        proposed by the prior, left out, or given as (n, 4, h, w). `said` are the attributes of each image, such as
+        "pathology=…" (default: the modality, where the model has but one); those that the model does not know are
+        refused. Image i depends on its own mask, level, attributes, the seed and i only. `steps`, `method` (see
+        `integrate` in `networks.py`) and `guidance` are the flow's. Raises ValueError for maps of another size than the
+        model's, labels that it has no class for, and unknown attributes.
         """
+        return self.sample_channels(
+            class_maps,
+            levels,
+            seed=seed,
+            drawn=drawn,
+            context=context,
+            said=said,
+            steps=steps,
+            method=method,
+            guidance=guidance,
+        )[:, self.images // 2]
+
+    def sample_channels(
+        self,
+        class_maps: np.ndarray,
+        levels: np.ndarray | None = None,
+        *,
+        seed: int,
+        drawn: np.ndarray | None = None,
+        context: Context | np.ndarray = "proposed",
+        said: Sequence[Sequence[str]] | None = None,
+        steps: int | None = None,
+        method: Literal["euler", "heun"] = "euler",
+        guidance: float = 1.0,
+    ) -> np.ndarray:
+        """As `sample`, with all channels: (n, images, h, w)."""
+        labels = self._labels(class_maps)
+        count = len(labels)
+        told = torch.ones((count, len(self.classes)), dtype=torch.bool)
+        if drawn is not None:
+            told = torch.from_numpy(np.asarray(drawn, bool))
+        shapes = self.prior.shape_model
+        occupancy, tissue = torch.from_numpy(self.prior.occupancy), torch.from_numpy(self.prior.tissue)
+        if levels is None:
+            height = likely_levels(occupancy, labels, told)
+        else:
+            height = torch.as_tensor(np.asarray(levels), dtype=torch.float32)
+        multi_hot = self._said(said, count)
+        noise = noise_for(count, (self.images, self.size, self.size), seed)
+        latent = noise_for(count, (shapes.latents,), seed + SHAPE_SEED)
+        steps = steps or self.release_steps
+        parts = [np.zeros((0, self.images, self.size, self.size), np.int16)]
+        with cpu_threads(self.config.threads):
+            for start in range(0, count, SAMPLE_BATCH):
+                part = slice(start, start + SAMPLE_BATCH)
+                known = (labels[part], told[part], height[part])
+                if not isinstance(context, str):
+                    tissues = torch.as_tensor(np.asarray(context[part]), dtype=torch.float32)
+                elif context == "proposed":
+                    tissues = shapes.propose_context(*known, latent[part])
+                else:
+                    tissues = torch.zeros((len(labels[part]), TISSUES, self.size, self.size))
+                drawn_images = draw_images(
+                    self.network,
+                    conditions(*known, tissues, occupancy, tissue),
+                    noise[part],
+                    multi_hot[part],
+                    told[part],
+                    steps=steps,
+                    method=method,
+                    guidance=guidance,
+                )
+                parts.append(self.intensity.inverse(drawn_images.numpy()))
+        return np.concatenate(parts)
+
+    @property
+    def release_steps(self) -> int:
+        """Steps of the flow for released images; 1 for a gan."""
+        return self.config.release_steps if isinstance(self.config, GeneratorConfig) else 1
+
+    def _labels(self, class_maps: np.ndarray) -> Tensor:
         class_maps = np.asarray(class_maps)
         if class_maps.ndim != 3 or class_maps.shape[1:] != (self.size, self.size):
             raise ValueError(f"label maps are (n, {self.size}, {self.size}), not {class_maps.shape}")
         if class_maps.size and int(class_maps.max()) > len(self.classes):
             raise ValueError(f"the model has {len(self.classes)} classes; a label map holds {int(class_maps.max())}")
-        if levels is None:
-            levels = self.prior.likely_levels(class_maps)
-        noise = noise_for(len(class_maps), (self.size, self.size), seed)
-        tissue = torch.from_numpy(self.prior.tissue)
-        parts = [np.zeros((0, self.size, self.size), np.int16)]
-        with cpu_threads(self.config.threads):
-            for start in range(0, len(class_maps), SAMPLE_BATCH):
-                part = slice(start, start + SAMPLE_BATCH)
-                channels = prior_channels(tissue, torch.as_tensor(levels[part], dtype=torch.float32))
-                condition = conditions(torch.from_numpy(class_maps[part].astype(np.int64)), len(self.classes), channels)
-                image = integrate(self.network, condition, noise[part], steps or self.config.release_steps, method)
-                parts.append(self.intensity.inverse(image[:, 0].numpy()))
-        return np.concatenate(parts)
+        return torch.from_numpy(class_maps.astype(np.int64))
+
+    def _said(self, said: Sequence[Sequence[str]] | None, count: int) -> Tensor:
+        """(count, attributes) multi-hot."""
+        if said is None:
+            said = [default_attributes(self.attributes)] * count
+        unknown = sorted({name for names in said for name in names} - set(self.attributes))
+        if unknown or len(said) != count:
+            raise ValueError(
+                f"give the attributes of each of {count} masks; not known: {', '.join(unknown) or 'none'}; the model "
+                f"knows {', '.join(self.attributes)}"
+            )
+        known = [[float(name in names) for name in self.attributes] for names in said]
+        return torch.tensor(known).reshape(count, len(self.attributes))
 
     def describe(self) -> dict[str, Any]:
         """The configuration that goes with the weights."""
         return {
             "format": FORMAT,
+            "family": self.family,
             "classes": list(self.classes),
-            "modality": self.modality,
+            "attributes": list(self.attributes),
+            "modalities": list(self.modalities),
             "intensity": self.intensity.describe(),
             "size": self.size,
+            "images": self.images,
             "seed": self.seed,
             "dataset_fingerprint": self.dataset_fingerprint,
             "config": self.config.model_dump(mode="json"),
@@ -98,20 +183,29 @@ class Generator:
 
     @classmethod
     def from_bytes(cls, data: bytes, prior: Prior) -> "Generator":
-        """The inverse of `to_bytes`. Raises ValueError for a prior of other classes."""
+        """The inverse of `to_bytes`. Raises ValueError for a prior of other classes, and for another format."""
         weights, described = weights_from_bytes(data)
-        config = GeneratorConfig.model_validate(described["config"])
+        if described.get("format") != FORMAT:
+            raise ValueError(
+                f"these weights have format {described.get('format')} and this package reads {FORMAT}: train the "
+                "generator again (materialize generator_checkpoint)"
+            )
+        config = CONFIGS[described["family"]].model_validate(described["config"])
         if tuple(described["classes"]) != prior.classes:
             raise ValueError("the prior was built for other classes than the generator")
-        network = build_network(len(described["classes"]), config)
+        attributes, images = tuple(described["attributes"]), described["images"]
+        network = build_network(described["family"], len(prior.classes), len(attributes), images, config.model_dump())
         network.load_state_dict(weights)
         return cls(
             network=network.eval(),
+            family=described["family"],
             prior=prior,
             classes=prior.classes,
-            modality=described["modality"],
+            attributes=attributes,
+            modalities=tuple(described["modalities"]),
             intensity=IntensityMap.from_description(described["intensity"]),
             size=described["size"],
+            images=images,
             config=config,
             seed=described["seed"],
             dataset_fingerprint=described["dataset_fingerprint"],
@@ -131,15 +225,18 @@ def sample_sheet(
 ) -> bytes:
     """A PNG: for each of the dataset's `rows` one line of mask | real | `samples` generated images.
 
-    `palette` holds three bytes for each vocabulary id. CT is shown in a 50/350 HU window.
+    The images are told what is said of their slice. `palette` holds three bytes for each vocabulary id. CT is shown in
+    a 50/350 HU window.
     """
-    labels = np.asarray(dataset.labels)[rows]
+    labels = np.asarray(dataset.labels[rows])
+    known = set(generator.attributes)
+    said = [[name for name in dataset.attributes[row] if name in known] for row in rows for _ in range(samples)]
     generated = generator.sample(
-        np.repeat(labels, samples, 0), np.repeat(dataset.levels[rows], samples), seed=seed, steps=steps
+        np.repeat(labels, samples, 0), np.repeat(dataset.levels[rows], samples), seed=seed, said=said, steps=steps
     ).reshape(len(rows), samples, *labels.shape[1:])
     colours = class_colours(dataset.classes, palette)
     lines = []
     for label, row, images in zip(labels, rows, generated, strict=True):
-        real = np.asarray(dataset.values[row])
-        lines.append([colours[label], *(grey(image, generator.modality) for image in (real, *images))])
+        real, modality = np.asarray(dataset.values[row]), dataset.rows[row]["modality"]
+        lines.append([colours[label], *(grey(image, modality) for image in (real, *images))])
     return sheet(lines, enlarge=enlarge)

@@ -77,7 +77,7 @@ def _unusable(row: Row, published: set[str], config: DatasetConfig) -> str | Non
     """Why a slice cannot stand in the canonical frame, or None."""
     if row["sop_instance_uid"] not in published:
         return "no_instance"
-    if row["modality"] != config.modality:
+    if row["modality"] not in config.modalities:
         return "other_modality"
     if row["position"] is None or row["orientation"] is None or row["pixel_spacing"] is None:
         return "no_geometry"

@@ -1,236 +1,270 @@
-"""Training of the generator under Lightning Fabric, readable top to bottom: data, network, step, log, save.
+"""Training of a generator of either family under Lightning Fabric, readable top to bottom: data, steps, log, save.
 
-Every random draw of step k comes from a generator seeded by (seed, k), so a run resumed from its last checkpoint does
-bit for bit what an uninterrupted one does on the same CPU; no random state has to be stored.
+Every random draw of step k comes from generators seeded by (seed, k, place in the batch), so a run resumed from its
+last checkpoint does bit for bit what an uninterrupted one does on the same CPU, and several processes that share a
+batch draw what one would; no random state has to be stored. What a step is differs by family: `flow_training.py` and
+`gan_training.py`. Several processes are started by torchrun (`train_process.py`), not here.
 """
 
 import copy
 import hashlib
 import json
 import math
+import os
+import resource
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Protocol
 
-import numpy as np
 import torch
 from lightning_fabric import Fabric
 from torch import Tensor
-from torch.nn import functional
 
-from medillus_pipeline.errors import NotEnoughDataError, PermanentError
+from medillus_pipeline.errors import ConfigurationError, NotEnoughDataError, PermanentError
 from medillus_pipeline.generation import checkpoints
+from medillus_pipeline.generation.batches import Batch, Batches, ahead
 from medillus_pipeline.generation.compute import cpu_threads
-from medillus_pipeline.generation.config import GeneratorConfig
+from medillus_pipeline.generation.conditions import conditions
+from medillus_pipeline.generation.config import GanConfig, GeneratorConfig
 from medillus_pipeline.generation.dataset import Dataset
-from medillus_pipeline.generation.networks import LEAST_REST, FlowUNet, conditions, prior_channels
+from medillus_pipeline.generation.families import Network
 from medillus_pipeline.generation.prior import Prior
-from medillus_pipeline.generation.sampling import Generator, build_network
-from medillus_pipeline.generation.transfer import transferred
+from medillus_pipeline.generation.sampling import Generator
+
+FREE = {"threads", "checkpoint_every", "log_every", "preview_every", "preview_steps", "release_steps"}
+"""Settings that change no weight: a run goes on from its checkpoints under others."""
 
 
 class DivergedError(PermanentError):
-    """The loss is no longer a number. The last good checkpoint is kept."""
+    """A loss is no longer a number. The last good checkpoint is kept."""
 
 
-@dataclass
-class TrainingState:
-    """What a checkpoint holds: network, moving average, optimiser, and the number of steps done."""
+class NotFinite(Exception):
+    """What a recipe raises in place of a step whose loss or gradient is no number; the text names it."""
 
-    network: FlowUNet
-    average: FlowUNet
-    optimiser: torch.optim.AdamW
-    step: int = 0
+
+class Recipe(Protocol):
+    """What one family does in a step. `average` are the weights that are released."""
+
+    average: Network
+
+    def step(self, batch: Batch, condition: Tensor, number: int) -> Mapping[str, Tensor | float]:
+        """One step, counted from 1, on this process's share of the batch; its figures. Raises NotFinite where a
+        loss or gradient is no number; no checkpoint is written of such a step, since a gan may have moved its
+        discriminator by then.
+        """
+        ...
+
+    def tensors(self) -> dict[str, Tensor]:
+        """All that a checkpoint must hold."""
+        ...
+
+    def load(self, tensors: Mapping[str, Tensor]) -> None:
+        """The inverse of `tensors`."""
+        ...
 
 
 def train_generator(
     dataset: Dataset,
     prior: Prior,
-    config: GeneratorConfig,
+    config: GeneratorConfig | GanConfig,
     *,
     seed: int = 0,
     start: bytes | None = None,
+    perceptual_weights: Path | None = None,
     checkpoint_dir: Path | None = None,
     log: Callable[[int, dict[str, float]], None] | None = None,
     preview: Callable[[int, Generator], None] | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Generator:
-    """Train on the dataset's train split and return the generator with averaged weights.
+    """Train the family of `config` on the dataset's train split; the generator with averaged weights.
 
-    `start` is a generator's weights file to begin from instead of fresh weights (see `transfer.py`).
-    With `checkpoint_dir` (a folder of this machine) the run saves its state every `checkpoint_every` steps and resumes
-    from there, as long as dataset, prior, configuration, seed and start are the same. `log(step, figures)` gets loss,
-    learning rate, gradient norm and images per second; `preview(step, generator)` is called every `preview_every`
-    steps.
+    `start` is a generator's weights file to begin from instead of fresh weights (see `transfer.py`),
+    `perceptual_weights` the file of a gan's perceptual loss (see `gan_perceptual.py`). With `checkpoint_dir` (a folder
+    of this machine) the run saves its state every `checkpoint_every` steps and resumes from there, as long as dataset,
+    prior, configuration, seed and start are the same. `log(step, figures)` gets losses, gradient norms, images per
+    second and peak memory; `preview(step, generator)` is called every `preview_every` steps. Under torchrun each of
+    `devices` × `nodes` processes works on its share of every batch; the first one alone saves, logs and previews, and
+    the losses that it logs are those of the whole batch. All of them need the same `checkpoint_dir`.
 
-    Raises NotEnoughDataError without training slices or classes, DivergedError when the loss becomes NaN or infinite,
-    InputError for a start of which nothing fits.
+    Raises NotEnoughDataError without training slices or classes, DivergedError when a loss becomes NaN or infinite,
+    InputError for a start of which nothing fits, FeatureWeightsError for perceptual weights that are not those of the
+    configuration, ConfigurationError when the batch cannot be shared equally, when other processes run than the
+    configuration says, and when they see different checkpoints.
     """
     train = dataset.split("train")
     if not len(train) or not dataset.classes:
         raise NotEnoughDataError("no labelled slice belongs to a training patient, so no generator can be trained")
-    fabric = Fabric(accelerator=config.accelerator, devices=config.devices, precision=config.precision)
+    _require_processes(config)
+    fabric = Fabric(
+        accelerator=config.accelerator, devices=config.devices, num_nodes=config.nodes, precision=config.precision
+    )
     fabric.launch()
-    images = torch.from_numpy(dataset.intensity.forward(np.asarray(train.values)))[:, None]
-    labels = torch.from_numpy(np.array(train.labels))
-    levels = torch.from_numpy(train.levels)
+    known = dataset.known_attributes
+    batches = Batches(
+        train,
+        known,
+        config.augmentation,
+        batch_size=config.batch_size,
+        seed=seed,
+        rank=fabric.global_rank,
+        world=fabric.world_size,
+        noises=config.samples if isinstance(config, GanConfig) else 1,
+    )
+    occupancy = torch.from_numpy(prior.occupancy).to(fabric.device)
     tissue = torch.from_numpy(prior.tissue).to(fabric.device)
-    draw = _Draw(train.patients, config, seed)
-
     with cpu_threads(config.threads), torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        network = build_network(len(dataset.classes), config)
-        if start is not None:
-            network.load_state_dict(transferred(network, dataset.classes, config, start).state)
-        average = copy.deepcopy(network).requires_grad_(False).eval().to(fabric.device)
-        optimiser = torch.optim.AdamW(
-            network.parameters(), config.learning_rate, betas=config.betas, weight_decay=config.weight_decay
-        )
-        state = TrainingState(network, average, optimiser)
+        recipe = _recipe(fabric, dataset, config, start, perceptual_weights)
         folder = checkpoint_dir and checkpoint_dir / _identity(dataset, prior, config, seed, start)
-        module, stepper = fabric.setup(network, optimiser)
-        if folder:
-            resume(state, folder)
+        done = 0
+        if folder and (found := checkpoints.newest(folder)) is not None:
+            tensors, done = found
+            recipe.load(tensors)
+        _require_same(fabric, done)
 
         def generator() -> Generator:
-            weights = copy.deepcopy(average).cpu()
             return Generator(
-                network=weights,
+                network=copy.deepcopy(recipe.average).cpu().eval(),
+                family=config.family,
                 prior=prior,
                 classes=dataset.classes,
-                modality=dataset.manifest["config"]["modality"],
+                attributes=known,
+                modalities=dataset.modalities,
                 intensity=dataset.intensity,
-                size=int(images.shape[-1]),
+                size=int(dataset.values.shape[-1]),
+                images=1 if dataset.neighbours is None else 3,
                 config=config,
                 seed=seed,
                 dataset_fingerprint=dataset.fingerprint,
             )
 
-        began, images_before = time.perf_counter(), state.step
-        while state.step < config.steps:
-            step = state.step + 1
-            batch = draw(step, images, labels, levels)
-            image, label, level, noise, moment = (fabric.to_device(part) for part in batch)
-            for group in optimiser.param_groups:
-                group["lr"] = learning_rate(step, config)
-            at = moment[:, None, None, None]
-            condition = conditions(label, len(dataset.classes), prior_channels(tissue, level))
-            noisy = at * image + (1 - at) * noise
-            velocity = module(noisy, condition, moment)
-            loss = functional.mse_loss(velocity, (image - noisy) / (1 - at).clamp(min=LEAST_REST))
-            stepper.zero_grad()
-            fabric.backward(loss)
-            clipped = fabric.clip_gradients(module, stepper, max_norm=config.gradient_clip, error_if_nonfinite=False)
-            norm = math.nan if clipped is None else clipped.item()
-            if not math.isfinite(loss.item()) or not math.isfinite(norm):
+        began, before = time.perf_counter(), done
+        steps = range(done + 1, config.steps + 1)
+        made = map(batches, steps) if fabric.device.type == "cpu" else ahead(batches, steps)
+        for step, prepared in zip(steps, made, strict=True):
+            batch = prepared.to(fabric.device)
+            condition = conditions(batch.given, batch.drawn, batch.level, batch.context, occupancy, tissue)
+            try:
+                figures = recipe.step(batch, condition, step)
+            except NotFinite as broken:
                 raise DivergedError(
-                    f"training diverged at step {step} of {config.steps}: the loss is {loss.item()}; the checkpoint of "
-                    f"step {checkpoints.last_step(folder)} is kept. Lower learning_rate (now {config.learning_rate}) "
-                    "or use precision 32-true, then materialize again"
-                )
-            stepper.step()
-            _follow(average, network, min(config.ema_decay, step / (step + 10)))
-            state.step = step
-
-            if log is not None and (step % config.log_every == 0 or step == config.steps):
+                    f"training diverged at step {step} of {config.steps}: no number any more: {broken}; the checkpoint "
+                    f"of step {checkpoints.last_step(folder)} is kept. Lower the learning rate (now "
+                    f"{config.learning_rate}) or use precision 32-true, then materialize again"
+                ) from None
+            last = step == config.steps
+            if log is not None and fabric.is_global_zero and (step % config.log_every == 0 or last):
                 seconds = max(time.perf_counter() - began, 1e-9)
-                log(
-                    step,
-                    {
-                        "loss": loss.item(),
-                        "learning_rate": learning_rate(step, config),
-                        "gradient_norm": norm,
-                        "images_per_second": (step - images_before) * config.batch_size / seconds,
-                    },
-                )
-            if folder and fabric.is_global_zero and (step % config.checkpoint_every == 0 or step == config.steps):
-                save(state, folder)
-            if preview is not None and (step % config.preview_every == 0 or step == config.steps):
+                told = {name: float(value) for name, value in figures.items()}
+                told["images_per_second"] = (step - before) * config.batch_size / seconds
+                log(step, told | {"peak_memory_mb": _peak_memory(fabric.device)})
+            if folder and fabric.is_global_zero and (step % config.checkpoint_every == 0 or last):
+                checkpoints.save(recipe.tensors(), step, folder)
+            if preview is not None and fabric.is_global_zero and (step % config.preview_every == 0 or last):
                 preview(step, generator())
-            if progress is not None:
+            if progress is not None and fabric.is_global_zero:
                 progress(step, config.steps)
+        fabric.barrier()
         return generator()
 
 
-class _Draw:
-    """The batch of a step: slices balanced over patients, shifted by whole pixels (no interpolation, no blur)."""
+def total(fabric: Fabric, own: Tensor) -> Tensor:
+    """The sum over all processes of a tensor of sums over their own samples.
 
-    def __init__(self, patients: list[str], config: GeneratorConfig, seed: int) -> None:
-        names = sorted(set(patients))
-        self.own = [torch.tensor([i for i, patient in enumerate(patients) if patient == name]) for name in names]
-        self.config = config
-        self.seed = seed
-
-    def __call__(self, step: int, images: Tensor, labels: Tensor, levels: Tensor) -> tuple[Tensor, ...]:
-        """Image, labels, level, noise and flow time of the batch."""
-        config = self.config
-        random = torch.Generator().manual_seed(int(np.random.SeedSequence([self.seed, step]).generate_state(1)[0]))
-        who = torch.randint(len(self.own), (config.batch_size,), generator=random).tolist()
-        where = torch.rand(config.batch_size, generator=random).tolist()
-        chosen = torch.stack([self.own[w][int(share * len(self.own[w]))] for w, share in zip(who, where, strict=True)])
-        reach = config.shift_pixels
-        moves = torch.randint(-reach, reach + 1, (config.batch_size, 2), generator=random).tolist()
-        image = torch.stack([_shifted(images[i], move, -1.0) for i, move in zip(chosen, moves, strict=True)])
-        label = torch.stack([_shifted(labels[i], move, 0) for i, move in zip(chosen, moves, strict=True)])
-        noise = torch.randn(image.shape, generator=random)
-        normal = torch.randn(config.batch_size, generator=random)
-        return image, label, levels[chosen], noise, torch.sigmoid(config.time_mean + config.time_deviation * normal)
+    Its gradient is `world` times that of the own sum: DDP takes the mean of the gradients of `world` processes, and
+    that of their sum is wanted.
+    """
+    if fabric.world_size == 1:
+        return own
+    everyone = fabric.all_reduce(own.detach().clone(), reduce_op="sum")
+    assert isinstance(everyone, Tensor)
+    return everyone + fabric.world_size * (own - own.detach()) if own.requires_grad else everyone
 
 
-def _shifted(array: Tensor, move: list[int], fill: float) -> Tensor:
-    """The last two axes moved by whole pixels; what enters is `fill`."""
-    down, right = move
-    height, width = array.shape[-2:]
-    moved = torch.full_like(array, fill)
-    moved[..., max(down, 0) : height + min(down, 0), max(right, 0) : width + min(right, 0)] = array[
-        ..., max(-down, 0) : height + min(-down, 0), max(-right, 0) : width + min(-right, 0)
-    ]
-    return moved
+def finite(fabric: Fabric, figures: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The figures of the whole batch: their means over the processes. Raises NotFinite, in every process alike, when
+    one of them is no number in any.
+    """
+    names, own = list(figures), torch.stack([value.detach().float().to(fabric.device) for value in figures.values()])
+    everyone = fabric.all_reduce(own, reduce_op="mean")
+    assert isinstance(everyone, Tensor)
+    if broken := [name for name, value in zip(names, everyone.tolist(), strict=True) if not math.isfinite(value)]:
+        raise NotFinite(", ".join(broken))
+    return dict(zip(names, everyone, strict=True))
 
 
-def learning_rate(step: int, config: GeneratorConfig) -> float:
-    """Linear warm-up, then a cosine down to `final_learning_rate` times the rate. Steps count from 1."""
-    if step <= config.warmup_steps:
-        return config.learning_rate * step / config.warmup_steps
-    share = (step - config.warmup_steps) / max(config.steps - config.warmup_steps, 1)
-    low = config.final_learning_rate
-    return config.learning_rate * (low + (1 - low) * 0.5 * (1 + math.cos(math.pi * share)))
+def _require_processes(config: GeneratorConfig | GanConfig) -> None:
+    """Refuse other processes than the configuration says: each would train a model of its own."""
+    wanted = config.devices * config.nodes
+    running = int(os.environ["WORLD_SIZE"]) if torch.distributed.is_torchelastic_launched() else 1
+    if running != wanted:
+        raise ConfigurationError(
+            f"the configuration asks for {config.devices} processes on each of {config.nodes} machines, and {running} "
+            "run in all: start as many by torchrun, as generator_checkpoint does"
+        )
+    if config.batch_size % wanted:
+        raise ConfigurationError(
+            f"a batch of {config.batch_size} cannot be shared equally by {wanted} processes: set batch_size to a "
+            f"multiple of {wanted}"
+        )
+
+
+def _require_same(fabric: Fabric, done: int) -> None:
+    """Refuse to go on from different checkpoints."""
+    most = fabric.all_reduce(torch.tensor(float(done), device=fabric.device), reduce_op="max")
+    least = fabric.all_reduce(torch.tensor(float(done), device=fabric.device), reduce_op="min")
+    if most != least:
+        raise ConfigurationError(
+            "the processes do not see the same checkpoints: MEDILLUS_HOME must be a folder that all machines share"
+        )
+
+
+def _recipe(
+    fabric: Fabric,
+    dataset: Dataset,
+    config: GeneratorConfig | GanConfig,
+    start: bytes | None,
+    perceptual_weights: Path | None,
+) -> Recipe:
+    if isinstance(config, GeneratorConfig):
+        from medillus_pipeline.generation.flow_training import FlowRecipe
+
+        return FlowRecipe(fabric, dataset, config, start)
+    from medillus_pipeline.generation.gan_training import GanRecipe
+
+    return GanRecipe(fabric, dataset, config, start, perceptual_weights)
+
+
+def cosine(share: float, low: float) -> float:
+    """1 at share 0, `low` at share 1, and half a cosine between."""
+    return low + (1 - low) * 0.5 * (1 + math.cos(math.pi * share))
 
 
 @torch.no_grad()
-def _follow(average: FlowUNet, network: FlowUNet, decay: float) -> None:
+def follow(average: torch.nn.Module, network: torch.nn.Module, decay: float, step: int) -> None:
+    """Move the average towards the network; the first steps count more, or the start would linger."""
     for mean, weight in zip(average.parameters(), network.parameters(), strict=True):
-        mean.lerp_(weight, 1 - decay)
+        mean.lerp_(weight, 1 - min(decay, step / (step + 10)))
 
 
-def save(state: TrainingState, folder: Path) -> Path:
-    """Write the state as one safetensors file, complete or not at all; older ones but the last two are removed."""
-    tensors = {f"network.{name}": tensor for name, tensor in state.network.state_dict().items()}
-    tensors |= {f"average.{name}": tensor for name, tensor in state.average.state_dict().items()}
-    tensors |= {f"optimiser.{name}": t for name, t in checkpoints.optimiser_tensors(state.optimiser).items()}
-    return checkpoints.save(tensors, state.step, folder)
+def _peak_memory(device: torch.device) -> float:
+    """MB: of the device where it is a GPU, of this process otherwise."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device) / 1e6
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3
 
 
-def resume(state: TrainingState, folder: Path) -> int:
-    """Load the newest readable checkpoint into `state`; returns the steps done, 0 when there is none."""
-    found = checkpoints.newest(folder)
-    if found is None:
-        return 0
-    tensors, state.step = found
-    state.network.load_state_dict(checkpoints.part(tensors, "network."))
-    state.average.load_state_dict(checkpoints.part(tensors, "average."))
-    checkpoints.load_optimiser(state.optimiser, checkpoints.part(tensors, "optimiser."))
-    return state.step
-
-
-def _identity(dataset: Dataset, prior: Prior, config: GeneratorConfig, seed: int, start: bytes | None) -> str:
+def _identity(
+    dataset: Dataset, prior: Prior, config: GeneratorConfig | GanConfig, seed: int, start: bytes | None
+) -> str:
     """Name of the folder whose checkpoints continue this very run. Threads and previews change nothing."""
-    free = {"threads", "checkpoint_every", "log_every", "preview_every", "preview_steps", "release_steps"}
     described = [
+        config.family,
         dataset.fingerprint,
         hashlib.sha256(prior.to_bytes()).hexdigest(),
-        config.model_dump(mode="json", exclude=free),
+        config.model_dump(mode="json", exclude=FREE),
         seed,
         torch.__version__,
         *([] if start is None else [hashlib.sha256(start).hexdigest()]),

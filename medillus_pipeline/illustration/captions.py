@@ -56,6 +56,14 @@ def caption(request: FigureRequest, unplaced: int = 0) -> Bilingual:
     return Bilingual(f"{en} {said.en}.", f"{zh}{said.zh}。")
 
 
+def confidence_note(request: FigureRequest) -> Bilingual:
+    """What the printed confidences are: a calibrated probability, or a raw agreement that says it is uncalibrated."""
+    if request.calibration is None:
+        return wording.FOOTNOTE
+    dice = f"{request.calibration['found_dice']:.1f}"
+    return Bilingual(*(text.format(dice=dice) for text in wording.FOOTNOTE_CALIBRATED))
+
+
 def provenance(request: FigureRequest, name: str) -> str:
     """One line that names everything a reader needs to find the figure's origin; hashes shortened."""
     parts = [f"figure {name}"]

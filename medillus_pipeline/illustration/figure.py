@@ -15,7 +15,7 @@ import numpy as np
 
 from medillus_pipeline.dicom.png import encode_png
 from medillus_pipeline.dicom.windows import apply_window
-from medillus_pipeline.illustration import captions, contours, fonts, panels, plate, wording
+from medillus_pipeline.illustration import captions, contours, fonts, panels, plate
 from medillus_pipeline.illustration.layout import LABELS_PER_SIDE, Columns, place_labels
 from medillus_pipeline.illustration.panels import WIDTH, display_name
 from medillus_pipeline.illustration.plate import Shape, View
@@ -185,7 +185,7 @@ def _sidecar(
         "title": captions.title(request)._asdict(),
         "caption": captions.caption(request, len([s for s in shapes if not s.is_context]) - len(named))._asdict(),
         "warning": captions.warning(request)._asdict(),
-        "confidence_note": wording.FOOTNOTE._asdict(),
+        "confidence_note": captions.confidence_note(request)._asdict(),
         "structures": [
             {
                 "id": s.structure.id,

@@ -111,7 +111,8 @@ def legend(svg: Svg, y: float, request: FigureRequest, structures: list[Structur
         bottoms.append(_legend_column(svg, x, y, column, request, structures[start : start + half]))
     y = max(bottoms)
     if request.confidences:
-        for text, language in ((wording.FOOTNOTE.en, "en"), (wording.FOOTNOTE.zh, "zh")):
+        note = captions.confidence_note(request)
+        for text, language in ((note.en, "en"), (note.zh, "zh")):
             if request.language in (language, "both"):
                 y = _paragraph(svg, y + 4, text, 11, MUTED, "en" if language == "en" else "zh-CN")
     return y

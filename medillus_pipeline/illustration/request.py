@@ -34,6 +34,8 @@ class FigureRequest:
         slice_name: slice whose mask conditioned the figure, or that is shown.
         patient: patient pseudonym of that slice.
         confidences: vocabulary id → score 0 to 1, NaN where there is none (see `confidence.py`); empty: no column.
+        calibration: where the confidences are calibrated, what calibrated them (see `confidence.provenance`), with
+            `found_dice`, the Dice from which on a structure counts as found; None: they are raw agreement.
         body_part: BodyPartExamined.
         level: position along the body axis in the series, 0 feet to 1 head.
         window: how values become greys; by default soft tissue for CT, else the 0.5 to 99.5 percentiles.
@@ -54,6 +56,7 @@ class FigureRequest:
     slice_name: str
     patient: str
     confidences: Mapping[int, float] = field(default_factory=dict)
+    calibration: Mapping[str, Any] | None = None
     body_part: str | None = None
     level: float | None = None
     window: Window | None = None
@@ -81,6 +84,8 @@ class FigureRequest:
             raise InputError("a structure is named twice in the request")
         if self.source == "generated" and (self.model_version is None or self.seed is None):
             raise InputError("a generated figure must state the model version and the seed that made it")
+        if self.calibration is not None and self.source != "generated":
+            raise InputError("a scan has no calibrated confidence: the calibration is of a generator's images")
         for identifier, score in self.confidences.items():
             if not (math.isnan(score) or 0 <= score <= 1):
                 raise InputError(f"the confidence of structure {identifier} is outside 0 to 1")
@@ -122,6 +127,7 @@ class FigureRequest:
                 str(identifier): None if math.isnan(score) else round(float(score), 6)
                 for identifier, score in sorted(self.confidences.items())
             },
+            "confidence_calibration": None if self.calibration is None else dict(self.calibration),
             "image": _array_facts(self.image),
             "labels": _array_facts(self.labels),
         }

@@ -32,6 +32,11 @@ FOOTNOTE = Bilingual(
     "* Agreement of a segmenter with the requested structure (mean probability × Dice), uncalibrated.",
     "* 分割模型与所请求结构的一致程度（平均概率 × Dice），未经校准。",
 )
+FOOTNOTE_CALIBRATED = Bilingual(
+    "* Probability that an independent segmenter finds the structure where it is drawn (Dice of at least {dice}), "
+    "calibrated on other patients.",
+    "* 独立分割模型在图示位置找到该结构（Dice 不低于 {dice}）的概率，已用其他患者的数据校准。",
+)
 CROWDED = Bilingual("{count} small structures appear in the legend only.", "另有{count}个小结构仅列于图例。")
 
 PLANES = {
@@ -111,5 +116,5 @@ def modality(term: str) -> Bilingual:
 def every_text() -> list[str]:
     """All of the above, for the typeface's coverage."""
     tables: tuple[dict[str, Bilingual], ...] = (SCAN, LEGEND, PLANES, MODALITIES, BODY_PARTS, GALLERY)
-    singles = (GENERATED, FOOTNOTE, CROWDED, LEVEL, WINDOW, WINDOW_PLAIN, MADE_BY, TAKEN_FROM)
+    singles = (GENERATED, FOOTNOTE, FOOTNOTE_CALIBRATED, CROWDED, LEVEL, WINDOW, WINDOW_PLAIN, MADE_BY, TAKEN_FROM)
     return [text for pair in [*singles, *(p for t in tables for p in t.values())] for text in pair]

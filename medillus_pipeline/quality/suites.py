@@ -5,6 +5,8 @@ masks in `mask_suites.py`. A bound that is a matter of plausibility, not of form
 keep a delivery back, a systematic fault (a missing rescale intercept, say) does.
 """
 
+from medillus_pipeline.annotation.study.pathology import CONTRAST_PHASES
+from medillus_pipeline.quality import attribute_columns as a
 from medillus_pipeline.quality import derived as d
 from medillus_pipeline.quality.expectations import (
     ANY_UID,
@@ -89,6 +91,10 @@ training_slices = Suite(
         single("splits_of_patient", "a patient is in one split only, or figures measure memory"),
         single("splits_of_values", "the same image is in one split only, whatever patient it claims"),
         single("patients_of_series", "a series belongs to one patient"),
+        among("contrast_phase", [phase.key for phase in CONTRAST_PHASES], "a word of the fixed list"),
+        holds("pathologies_listed", "pathologies stand in the list, in order, and a normal finding stands alone"),
+        holds("stage_listed", "a stage group or TNM as it is usually written"),
+        single("phases_of_series", "a series has one contrast phase, or none that is known"),
         between("level", 0, 1, "a share of the way along the body axis"),
         between("pixel_area", 0.01, 400, "a pixel of the canonical frame has a plausible area, in mm²"),
         between("axis_agreement", 0.7, 1.001, "columns run to the patient's left and rows to the back"),
@@ -105,6 +111,9 @@ training_slices = Suite(
         "splits_of_patient": d.distinct("split", "patient"),
         "splits_of_values": d.distinct("split", "source_value_sha256"),
         "patients_of_series": d.distinct("patient", "series_instance_uid"),
+        "pathologies_listed": a.pathologies_listed,
+        "stage_listed": a.stage_listed,
+        "phases_of_series": a.phases_of_series,
         "pixel_area": d.of_list("affine", d.pixel_area),
         "axis_agreement": d.of_list("affine", d.axis_agreement),
         "label_count": d.of_list("labels", len),

@@ -169,10 +169,9 @@ class MLflowResource(dg.ConfigurableResource):
                 return None
             raise MlflowUnavailable(self._advice()) from error
 
-    def promote(self, version: str, tags: Mapping[str, str]) -> str | None:
-        """Point `champion` at the version and `previous` at the former champion; returns that former version.
-
-        The version is no longer `challenger` then.
+    def promote(self, version: str, tags: Mapping[str, str], *, previous: str | None = None) -> str | None:
+        """Point `champion` at the version and `previous` at `previous`, or by default at the former champion; returns
+        that former version. The version is no longer `challenger` then.
 
         The caller holds the promotion lock: MLflow's aliases have no compare-and-set.
         """
@@ -180,12 +179,32 @@ class MLflowResource(dg.ConfigurableResource):
         self.tag_version(version, tags)
         client = self.client()
         with self._reachable():
-            if former is not None and str(former.version) != version:
+            if previous is not None:
+                client.set_registered_model_alias(self.model, PREVIOUS, previous)
+            elif former is not None and str(former.version) != version:
                 client.set_registered_model_alias(self.model, PREVIOUS, former.version)
             client.set_registered_model_alias(self.model, CHAMPION, version)
             if challenger is not None and str(challenger.version) == version:
                 client.delete_registered_model_alias(self.model, CHALLENGER)
         return None if former is None else str(former.version)
+
+    def alias(self, name: str) -> str | None:
+        """The number of the version that an alias points at, or None."""
+        found = self.version_of_alias(name)
+        return None if found is None else str(found.version)
+
+    def forget_alias(self, name: str) -> None:
+        """Remove an alias; one that is not there is no error."""
+        if self.alias(name) is not None:
+            with self._reachable():
+                self.client().delete_registered_model_alias(self.model, name)
+
+    def versions(self) -> "list[ModelVersion]":
+        """All registered versions, the newest first."""
+        client = self.client()
+        with self._reachable():
+            found = client.search_model_versions(f"name = '{self.model}'", max_results=1000)
+        return sorted(found, key=lambda version: -int(version.version))
 
     def tag_version(self, version: str, tags: Mapping[str, str]) -> None:
         """Tags on a registered version."""

@@ -121,12 +121,19 @@ def _load(mlflow: MLflowResource, reference: str) -> SampledModel:
     import mlflow.pyfunc as pyfunc
     from mlflow.exceptions import MlflowException
 
+    from medillus_pipeline.generation.sampling import FORMAT
+
     logging.getLogger("mlflow").setLevel(logging.ERROR)  # it remarks on every version of a package that differs
     model = find(mlflow, reference)
     with tempfile.TemporaryDirectory() as folder:
         path = download(mlflow, model, Path(folder))
         try:
             described = json.loads((path / "artifacts" / "config.json").read_bytes())
+            if described.get("format") != FORMAT:
+                raise InputError(
+                    f"version {model.version} of {model.name} has format {described.get('format')}, and this release "
+                    f"reads {FORMAT}: train the generator again (materialize generator_checkpoint), or name another"
+                )
             manifest = json.loads((path / "artifacts" / "manifest.json").read_bytes())
             weights = hashlib.sha256((path / "artifacts" / "weights.safetensors").read_bytes()).hexdigest()
             loaded = pyfunc.load_model(str(path))
@@ -134,14 +141,12 @@ def _load(mlflow: MLflowResource, reference: str) -> SampledModel:
             raise InputError(
                 f"version {model.version} of {model.name} is no generator of this package ({type(error).__name__})"
             ) from error
-    schema = loaded.metadata.get_params_schema()
     return SampledModel(
         name=model.name,
         version=model.version,
         weights_sha256=weights,
         described=described,
         manifest=manifest,
-        parameters=frozenset(parameter.name for parameter in schema.params) if schema else frozenset(),
         predict=lambda inputs, parameters: loaded.predict(inputs, params=parameters),
     )
 

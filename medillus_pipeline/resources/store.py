@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from medillus_pipeline.annotation.vocabulary import Vocabulary
     from medillus_pipeline.deidentification.policy import Policy
     from medillus_pipeline.deidentification.reidentification import ReidentificationTables
+    from medillus_pipeline.review.roster import Roster
 
 
 class StoreResource(dg.ConfigurableResource):
@@ -36,6 +37,7 @@ class StoreResource(dg.ConfigurableResource):
         default="", description="File with the key of the re-identification tables; empty: none are written."
     )
     vocabulary_file: str = Field(default="", description="TOML file of a site's own names of structures; empty: none.")
+    reviewers_file: str = Field(default="", description="TOML file of the roster of reviewers; empty: nobody reviews.")
     cache: str = Field(description="Local folder for copies of remote payloads.")
     work: str = Field(description="Local scratch of long steps.")
     profile: str = Field(description="Gates that models are held against: demo, research or clinical-education.")
@@ -52,6 +54,7 @@ class StoreResource(dg.ConfigurableResource):
             deidentification=str(settings.deidentification or ""),
             reidentification_key_file=str(settings.reidentification_key_file or ""),
             vocabulary_file=str(settings.vocabulary or ""),
+            reviewers_file=str(settings.reviewers or ""),
             cache=str(settings.cache),
             work=str(settings.work),
             profile=settings.profile,
@@ -62,6 +65,14 @@ class StoreResource(dg.ConfigurableResource):
         from medillus_pipeline.annotation import vocabulary
 
         return vocabulary.load(Path(self.vocabulary_file) if self.vocabulary_file else None)
+
+    def roster(self) -> "Roster":
+        """Who may review, by pseudonym; nobody without a file. Raises ConfigurationError for a file with a mistake."""
+        from medillus_pipeline.review.roster import Roster, read_roster
+
+        if not self.reviewers_file:
+            return Roster()
+        return read_roster(Path(self.reviewers_file), self.pseudonymiser().key)
 
     @property
     def landing(self) -> Zone:

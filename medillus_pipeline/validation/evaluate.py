@@ -4,8 +4,8 @@ The judge's own quality on real images comes first. Every image is generated fro
 serve as the shuffled control when they are scored against another patient's mask, so controls cost no sampling.
 """
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import numpy as np
@@ -13,11 +13,14 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
 from medillus_pipeline.errors import NotEnoughDataError
-from medillus_pipeline.validation import controls, measures, metrics
+from medillus_pipeline.generation.plausible_anatomy import Rules
+from medillus_pipeline.validation import contexts as tissue_contexts
+from medillus_pipeline.validation import controls, measures, metrics, slice_groups
+from medillus_pipeline.validation.anatomical_errors import anatomical_errors, organ_figures
+from medillus_pipeline.validation.contexts import Context, ContextSample, Scored
+from medillus_pipeline.validation.laterality import mirrored
 from medillus_pipeline.validation.measures import ClassMaps, Organ, Scene, Values
-
-Sample = Callable[[ClassMaps, NDArray[np.floating], int], Values]
-"""(class maps (n, height, width), levels (n,), seed) to images (n, height, width) in HU."""
+from medillus_pipeline.validation.sampler import Given, Sample, Sampler
 
 
 class Judge(Protocol):
@@ -42,13 +45,21 @@ class EvaluationConfig(BaseModel):
     diversity_masks: int = Field(default=8, ge=1, le=1000, description="masks that the diversity figure repeats")
     examples: int = Field(default=6, ge=1, le=100, description="rows of the sample grid, worst first")
     draws: int = Field(default=1000, ge=100, le=100_000, description="bootstrap draws over patients")
+    context_slices: int = Field(
+        default=40, ge=1, le=100_000, description="most of these slices on which other tissue contexts are scored"
+    )
     batch: int = Field(default=32, ge=1, le=1024, description="images that the generator or the judge gets at a time")
 
 
 @dataclass(frozen=True)
 class Example:
-    """A row of the sample grid: one mask, its real image, several samples, and what the judge saw in the first."""
+    """A row of the sample grid: one mask, its real image, several samples, and what the judge saw in the first.
 
+    `number` counts the measured slices, `nearest` is the pseudonym whose training slice is nearest to the first sample,
+    where that was looked for, and `copied` says whether it is nearer than real images are.
+    """
+
+    number: int
     patient: str
     level: float
     dice: float
@@ -56,11 +67,17 @@ class Example:
     real: Values
     generated: tuple[Values, ...]
     judged: ClassMaps
+    nearest: str = ""
+    copied: bool = False
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """All figures by flat key (see `figures`), the organs by class order, examples worst first, and remarks."""
+    """All figures by flat key (see `figures`), the organs by class order, examples worst first, and remarks.
+
+    `rows` (n,) are the slices that were measured, of those given, `generated` (n, h, w) the images of their masks,
+    and `judged` (n, h, w) the judge's labels of these.
+    """
 
     figures: dict[str, float]
     organs: tuple[Organ, ...]
@@ -68,6 +85,13 @@ class Evaluation:
     remarks: tuple[str, ...]
     config: EvaluationConfig
     seed: int
+    rows: NDArray[np.int64]
+    generated: Values
+    judged: ClassMaps
+
+    def and_also(self, figures: Mapping[str, float], remarks: Sequence[str] = ()) -> "Evaluation":
+        """The same with further figures and remarks."""
+        return replace(self, figures={**self.figures, **figures}, remarks=(*self.remarks, *remarks))
 
 
 def evaluate(
@@ -82,19 +106,30 @@ def evaluate(
     texture: controls.LabelStatistics,
     seed: int,
     config: EvaluationConfig | None = None,
+    contexts: Mapping[Context, ContextSample] | None = None,
+    given: Given | None = None,
+    attributes: Sequence[Sequence[str]] = (),
+    rules: Rules | None = None,
+    pixel_mm: float | NDArray[np.floating] = 1.0,
     progress: Callable[[int, int], None] | None = None,
 ) -> Evaluation:
     """Figures of a generator on real slices.
 
     `values` (n, h, w) are calibrated (HU for CT), `class_maps` (n, h, w) hold 0 for background and i for
     `organs[i - 1]`, `patients` and `levels` (0 feet to 1 head) name each slice. `texture` comes from the generator's
-    training slices. `progress` counts images. Raises NotEnoughDataError without slices, ValueError when shapes differ.
+    training slices. `sample` is the generator as it is used, its tissue context proposed; `contexts` are the same
+    generator under others, scored on `context_slices` of the slices. Both are told what is `given` of each slice.
+    Anatomical errors are counted where there are `rules`; `pixel_mm`, one for all or (n,), is the distance of pixels.
+    What is said of each slice as a whole, its `attributes`, groups the slices for `slice_groups.py`.
+    `progress` counts images. Raises NotEnoughDataError without slices, ValueError when shapes differ.
     """
     config = config or EvaluationConfig()
     if not len(values):
         raise NotEnoughDataError("there is no annotated slice of a validation patient: annotate some, then run again")
     if not len(values) == len(class_maps) == len(patients) == len(levels):
         raise ValueError("values, class_maps, patients and levels must have one entry per slice")
+    if attributes and len(attributes) != len(values):
+        raise ValueError("attributes must have one entry per slice")
     rng = np.random.default_rng(seed)
     every, heights = np.asarray(patients, dtype=object), np.asarray(levels, dtype=np.float64)
     rows = controls.evenly_over_patients(every, heights, config.slices)
@@ -110,14 +145,21 @@ def evaluate(
     )
     scene.figures |= {"patients": float(len(names)), "slices": float(len(rows))}
     repeated = _repeated(scene, config)
-    total = len(rows) + config.samples * len(repeated) + (config.samples - 1) * min(config.examples, len(rows))
-    draw = _Sampler(sample, scene, seed, config.batch, total, progress)
+    compared = controls.evenly_over_patients(groups, scene.levels, config.context_slices) if contexts else rows[:0]
+    total = (
+        len(rows)
+        + len(compared) * len(contexts or {})
+        + config.samples * len(repeated)
+        + (config.samples - 1) * min(config.examples, len(rows))
+    )
+    told = {name: np.asarray(column)[rows] for name, column in (given or {}).items()}
+    draw = Sampler(sample, scene.maps, scene.levels, seed, config.batch, total, told, progress)
 
     generated = draw(np.arange(len(rows)))
     painted = controls.gaussian_texture(scene.maps, texture, rng)
     partner = controls.other_patient_at_same_level(scene.groups, scene.levels)
     real_maps, generated_maps, painted_maps = (
-        _segment(judge, images, config.batch) for images in (scene.real, generated, painted)
+        segment(judge, images, config.batch) for images in (scene.real, generated, painted)
     )
     counts = metrics.overlap(scene.maps, generated_maps, len(organs))
     scored = {"real": metrics.overlap(scene.maps, real_maps, len(organs)), "generated": counts}
@@ -134,13 +176,34 @@ def evaluate(
         measures.put_hu(scene, generated[partner], "_shuffled")
     features = [_features(judge, images, config.batch) for images in (scene.real, generated, painted)]
     measures.put_frechet(scene, features, rng)
+    measures.put_kernel_distance(scene, features, rng)
+    if attributes:
+        seen = slice_groups.Seen(generated, real_maps, generated_maps, features[0], features[1])
+        slice_groups.put(scene, [attributes[int(row)] for row in rows], seen, seed)
     measures.put_similarity(scene, generated)
     measures.put_diversity(scene, partner, [draw(repeated, k + 1) for k in range(config.samples)], repeated)
+    turned = segment(judge, np.ascontiguousarray(generated[:, :, ::-1]), config.batch)
+    measures.put_mirrored(scene, mirrored(scene.maps, generated_maps, turned, len(organs)))
+    if rules is not None:
+        pitch = np.broadcast_to(np.asarray(pixel_mm, np.float64), len(values))[rows]
+        made, scans = (rules.check(own, scene.levels, pitch, scene.maps) for own in (generated_maps, real_maps))
+        errors = anatomical_errors(made, scans, scene.groups, scene.weights)
+        scene.figures |= errors.figures() | organ_figures(errors, [organ.key for organ in organs])
+    if contexts:
+        judged = tissue_contexts.Judged(
+            segment=lambda images: segment(judge, images, config.batch),
+            features=lambda images: _features(judge, images, config.batch),
+        )
+        images: dict[Scored, Values] = {"proposed": generated[compared]}
+        for name, under in contexts.items():
+            images[name] = draw(compared, by=under, further={"real": scene.real})
+        tissue_contexts.put(scene, compared, images, judged, seed)
     quality = metrics.slice_dice(counts)
     worst = np.lexsort((np.arange(len(rows)), np.where(np.isfinite(quality), quality, np.inf)))[: config.examples]
     stacks = [generated[worst], *(draw(worst, k) for k in range(1, config.samples))]
     examples = tuple(
         Example(
+            number=int(row),
             patient=scene.patients[groups[row]],
             level=float(scene.levels[row]),
             dice=float(quality[row]),
@@ -151,41 +214,21 @@ def evaluate(
         )
         for i, row in enumerate(worst)
     )
-    return Evaluation(scene.figures, tuple(organs), examples, _remarks(scene, len(values)), config, seed)
+    return Evaluation(
+        figures=scene.figures,
+        organs=tuple(organs),
+        examples=examples,
+        remarks=_remarks(scene, len(values)),
+        config=config,
+        seed=seed,
+        rows=rows,
+        generated=generated,
+        judged=generated_maps,
+    )
 
 
-class _Sampler:
-    """Calls the generator in batches, checks what it returns, and counts images."""
-
-    def __init__(
-        self,
-        sample: Sample,
-        scene: Scene,
-        seed: int,
-        batch: int,
-        total: int,
-        progress: Callable[[int, int], None] | None,
-    ) -> None:
-        self.sample, self.scene, self.seed, self.batch = sample, scene, seed, batch
-        self.total, self.done, self.progress = total, 0, progress
-
-    def __call__(self, rows: NDArray[np.int64], repeat: int = 0) -> Values:
-        """Images (n, h, w) for the masks of `rows`; another `repeat` gives other images of the same masks."""
-        out = np.empty((len(rows), *self.scene.maps.shape[1:]), dtype=np.int16)
-        for start in range(0, len(rows), self.batch):
-            part = rows[start : start + self.batch]
-            seed = int(np.random.SeedSequence([self.seed, repeat, start]).generate_state(1)[0])
-            images = np.asarray(self.sample(self.scene.maps[part], self.scene.levels[part], seed))
-            if images.shape != self.scene.maps[part].shape:
-                raise ValueError(f"the generator returned shape {images.shape} for masks {self.scene.maps[part].shape}")
-            out[start : start + len(part)] = np.rint(np.clip(np.nan_to_num(images), -32768, 32767))
-            self.done += len(part)
-            if self.progress:
-                self.progress(self.done, self.total)
-        return out
-
-
-def _segment(judge: Judge, images: Values, batch: int) -> ClassMaps:
+def segment(judge: Judge, images: Values, batch: int) -> ClassMaps:
+    """The judge's class maps (n, h, w) of images (n, h, w)."""
     parts = [judge.predict(images[i : i + batch]).argmax(axis=1) for i in range(0, len(images), batch)]
     return np.concatenate(parts).astype(np.uint8)
 

@@ -8,7 +8,7 @@ import hashlib
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib import resources
 from typing import Any, Literal
 
@@ -33,13 +33,22 @@ class Gate:
 
 @dataclass(frozen=True)
 class Profile:
-    """The gates of one use, what human review it asks for, and when the figures may count at all."""
+    """The gates of one use, and what else it asks for before a version becomes champion.
+
+    `required_approvals` counts reviewers, `approvals_by_role` says how many of them hold a role at least. A profile
+    that does not say so promotes nothing by itself, and does not open the locked test.
+    """
 
     name: str
     purpose: str
     required_approvals: int
     review_statement: str
     gates: tuple[Gate, ...]
+    approvals_by_role: Mapping[str, int] = field(default_factory=dict)
+    automatic_promotion: bool = False
+    automatic_promotion_reason: str = ""
+    locked_test: bool = False
+    locked_test_reason: str = ""
 
 
 @dataclass(frozen=True)
@@ -91,7 +100,21 @@ def load_profile(name: str) -> Profile:
     gates = tuple(_gate(item) for item in entry["gates"])
     if not gates:
         raise ConfigurationError(f"profile {name!r} has no gates: an empty list would pass everything")
-    return Profile(name, entry["purpose"], entry["required_approvals"], entry["review_statement"], gates)
+    roles = entry.get("approvals_by_role", {})
+    if sum(roles.values()) > entry["required_approvals"]:
+        raise ConfigurationError(f"profile {name!r} asks for more approvals by role than approvals in all")
+    return Profile(
+        name=name,
+        purpose=entry["purpose"],
+        required_approvals=entry["required_approvals"],
+        review_statement=entry["review_statement"],
+        gates=gates,
+        approvals_by_role=roles,
+        automatic_promotion=entry.get("automatic_promotion", False) is True,
+        automatic_promotion_reason=entry.get("automatic_promotion_reason", ""),
+        locked_test=entry.get("locked_test", False) is True,
+        locked_test_reason=entry.get("locked_test_reason", ""),
+    )
 
 
 def _gate(item: Mapping[str, Any]) -> Gate:
@@ -135,9 +158,11 @@ def _names(results: list[GateResult]) -> str:
 
 def _check(gate: Gate, figures: Mapping[str, float]) -> GateResult:
     value, low, high = (_finite(figures.get(gate.figure + bound)) for bound in ("", "_low", "_high"))
-    smallest, largest = (low, high) if gate.on_interval else (value, value)
-    if value is None or smallest is None or largest is None:
+    if value is None or (gate.on_interval and (low is None or high is None)):
         return GateResult(gate, value, low, high, "inconclusive")
+    # The value itself counts too: an interval that does not hold its own value must not flatter it.
+    ends = [value, *(end for end in (low, high) if end is not None and gate.on_interval)]
+    smallest, largest = min(ends), max(ends)
     holds = (gate.minimum is None or smallest >= gate.minimum) and (gate.maximum is None or largest <= gate.maximum)
     return GateResult(gate, value, low, high, "passed" if holds else "failed")
 

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medillus_pipeline.validation import metrics
+from medillus_pipeline.validation.kernel_distance import matched_kernel_distance
 from medillus_pipeline.validation.metrics import Estimate, Overlap
 
 Values = NDArray[np.integer]
@@ -158,6 +159,14 @@ def put_frechet(scene: Scene, features: list[NDArray[np.float64]], rng: np.rando
         scene.figures["fid_floor"] = found.floor
 
 
+def put_kernel_distance(scene: Scene, features: list[NDArray[np.float64]], rng: np.random.Generator) -> None:
+    real, generated, painted = features
+    for control, images in (("", generated), ("_texture", painted)):
+        found = matched_kernel_distance(real, images, scene.groups, len(scene.patients), rng)
+        scene.figures |= {f"kid{control}": found.distance, "kid_floor": found.floor}
+        scene.figures |= {f"kid{control}_low": found.low, f"kid{control}_high": found.high}
+
+
 def put_similarity(scene: Scene, generated: Values) -> None:
     for name, per_slice in zip(("ssim", "mae"), metrics.similarity(generated, scene.real), strict=True):
         table = metrics.group_mean(per_slice, scene.groups, len(scene.patients))[:, None]
@@ -185,3 +194,9 @@ def put_diversity(
             real[i] = np.abs(scene.real[row][same].astype(np.float64) - scene.real[partner[row]][same]).mean()
     tables = [metrics.group_mean(part, scene.groups[rows], count)[:, None] for part in (made, real)]
     scene.put("diversity", lambda weights: _ratio(tables[0], tables[1], weights))
+
+
+def put_mirrored(scene: Scene, flags: NDArray[np.float64]) -> None:
+    """Share of the images (n,) that fit their mask better when mirrored; NaN for those of which nothing can be said."""
+    table = metrics.group_mean(flags, scene.groups, len(scene.patients))[:, None]
+    scene.put("mirrored_share", lambda weights: metrics.weighted_mean(table, weights)[:, 0])

@@ -5,6 +5,7 @@ classes; tables are (slices, classes) or (patients, classes), NaN where a class 
 """
 
 import itertools
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -172,14 +173,11 @@ def matched_frechet(
     Small samples inflate a Fréchet distance. Comparing image(A) to real(B) and real(A) to real(B) gives figure and
     floor the same sizes and the same patients apart, so a perfect generator has a ratio about 1. NaN for one patient.
     """
-    halves = [set(half) for half in itertools.islice(itertools.combinations(range(patients), patients // 2), 4096)]
     if patients < 2:
         return Frechet(*[float("nan")] * 5)
-    if len(halves) > MAXIMUM_HALVINGS:
-        halves = [halves[i] for i in sorted(rng.choice(len(halves), MAXIMUM_HALVINGS, replace=False))]
     pairs = []
-    for half in halves:
-        one = np.isin(groups, list(half))
+    for half in halvings(patients, rng):
+        one = np.isin(groups, half)
         for inside in (one, ~one):
             other = real[~inside]
             pairs.append((frechet(images[inside], other), frechet(real[inside], other)))
@@ -189,6 +187,17 @@ def matched_frechet(
     distance, floor = float(distances.mean()), float(floors.mean())
     ratio = distance / floor if floor > 0 else float("nan")
     return Frechet(distance, floor, ratio, float(ratios.min()), float(ratios.max()))
+
+
+def halvings(patients: int, rng: np.random.Generator) -> list[tuple[int, ...]]:
+    """Patient numbers of one half, for each way to halve 0..`patients`-1 that a matched distance averages over."""
+    half = patients // 2
+    if math.comb(patients, half) <= MAXIMUM_HALVINGS:
+        return list(itertools.combinations(range(patients), half))
+    drawn: set[tuple[int, ...]] = set()
+    while len(drawn) < MAXIMUM_HALVINGS:
+        drawn.add(tuple(sorted(rng.permutation(patients)[:half].tolist())))
+    return sorted(drawn)
 
 
 def similarity(values: NDArray[np.integer], real: NDArray[np.integer]) -> tuple[Array, Array]:

@@ -13,14 +13,45 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from medillus_pipeline.validation import gates, plots
+from medillus_pipeline.validation import gates, plots, slice_groups
+from medillus_pipeline.validation.confidence import DEFINITION
+from medillus_pipeline.validation.confidence_section import CalibratedConfidence
 from medillus_pipeline.validation.evaluate import Evaluation, Example
-from medillus_pipeline.validation.figures import CONTROLS, KINDS, MAIN, display, figures_json, kind_of
+from medillus_pipeline.validation.figures import (
+    CHAMPION,
+    COMPARED,
+    CONTEXT_FIGURES,
+    CONTEXTS,
+    CONTROLS,
+    ERRORS,
+    GROUP_FIGURES,
+    KINDS,
+    MAIN,
+    Kind,
+    display,
+    figures_json,
+    kind_of,
+)
 from medillus_pipeline.validation.gates import GateResult, Verdict
 
 MARKS = {"passed": "✓ passed", "failed": "✕ failed", "inconclusive": "? not measured"}
-REPORTED = ("organ_hu_sd_error", "fid", "fid_floor", "ssim", "mae")
+REPORTED = ("organ_hu_sd_error", "fid", "fid_floor", "kid", "kid_floor", "ssim", "mae")
 """Figures of the second table: shown for completeness, in no gate."""
+
+MEMORISATION = ("copy_rate", "distance_ratio", "membership_auc", "nearness_auc")
+THRESHOLDS = ("copy_threshold_features", "copy_threshold_pixels")
+STUDENTS = ("tstr_ratio", "tstr_dice", "trtr_dice")
+CONFIDENCE = (
+    "confidence_ece",
+    "confidence_ece_floor",
+    "confidence_ece_raw",
+    "confidence_brier",
+    "confidence_brier_base",
+)
+"""Figures of sections of their own, shown where they were measured."""
+
+EDITED = (("all", ""), ("organ moved", "_move"), ("organ grown", "_grow"), ("organ removed", "_remove"))
+MARKS_OF_INTERVALS = ("†", "‡", "§", "¶")
 
 ORGAN_COLUMNS = (
     "judge_dice_real",
@@ -32,6 +63,7 @@ ORGAN_COLUMNS = (
     "hu_mean_generated",
     "organ_hu_error",
     "organ_hu_sd_ratio",
+    "anatomical_error_rate",
 )
 
 
@@ -55,6 +87,14 @@ class Provenance:
 
 
 @dataclass(frozen=True)
+class Beside:
+    """The champion's version, and why it was not measured beside this one ("" where it was)."""
+
+    version: str | None
+    why_not: str
+
+
+@dataclass(frozen=True)
 class Report:
     """The flat figures, the page, and everything (figures, gates, provenance) as one JSON document."""
 
@@ -64,9 +104,19 @@ class Report:
 
 
 def build_report(
-    evaluation: Evaluation, verdict: Verdict, provenance: Provenance, *, window: tuple[float, float] = (50.0, 350.0)
+    evaluation: Evaluation,
+    verdict: Verdict,
+    provenance: Provenance,
+    *,
+    window: tuple[float, float] = (50.0, 350.0),
+    edits: bytes | None = None,
+    champion: Beside | None = None,
+    confidence: CalibratedConfidence | None = None,
 ) -> Report:
-    """The report of one model version. `window` is (centre, width) in HU for the sample grid."""
+    """The report of one model version. `window` is (centre, width) in HU for the sample grid; `edits` is a PNG of
+    edited masks (`counterfactual_strip.py`); `champion` is what the version is shown beside, and `confidence`
+    the calibration of what its figures print, whose figures the evaluation holds.
+    """
     from jinja2 import Environment, PackageLoader, StrictUndefined
     from markupsafe import Markup
 
@@ -76,7 +126,14 @@ def build_report(
         "figures": figures,
         "gates": [_gate_row(result) for result in verdict.results],
         "gates_sha256": gates.fingerprint(),
+        "feature_extractor": {"name": "judge", "sha256": provenance.judge_sha256},
+        "champion": None if champion is None else asdict(champion),
+        "confidence": None if confidence is None else confidence.document(),
         "remarks": list(evaluation.remarks),
+        "worst": [
+            {"patient": e.patient, "level": e.level, "nearest_training_patient": e.nearest, "copy": e.copied}
+            for e in evaluation.examples
+        ],
         "provenance": {**asdict(provenance), "seed": evaluation.seed, "config": evaluation.config.model_dump()},
     }
 
@@ -109,6 +166,25 @@ def build_report(
         bounds=_bounds_text,
         marks=MARKS,
         reported=REPORTED,
+        errors=ERRORS,
+        memorised=MEMORISATION if "copy_rate" in figures else (),
+        thresholds=THRESHOLDS,
+        students=STUDENTS if "trtr_dice" in figures else (),
+        edits=[(name, f"counterfactual_{{}}{suffix}") for name, suffix in EDITED] if edits else [],
+        strip=None if edits is None else _uri(edits, "image/png"),
+        champion=champion,
+        compared=[key for key in COMPARED if f"{key}_{CHAMPION}" in figures],
+        confidence=confidence,
+        confidence_figures=CONFIDENCE,
+        confidence_definition=DEFINITION,
+        confidence_plot=None if confidence is None else _uri(confidence.plot, "image/svg+xml"),
+        groups=_groups(figures),
+        group_figures=[
+            key for key in GROUP_FIGURES if any(f"{key}/{name}" in figures for _, _, name in _groups(figures))
+        ],
+        interval_marks=_interval_marks(verdict),
+        contexts=[(suffix, name) for suffix, name in CONTEXTS.items() if f"dice_recovery_{suffix}" in figures],
+        context_figures=CONTEXT_FIGURES,
         organ_columns=ORGAN_COLUMNS,
         examples=[_example_pictures(example, window, palette) for example in evaluation.examples],
         window=window,
@@ -117,6 +193,35 @@ def build_report(
         document=Markup(_script_json(document)),
     )
     return Report(figures=figures, html=page, document=document)
+
+
+def verdict_lines(verdict: Verdict, report: Report) -> list[str]:
+    """The verdict in sentences for the model card: on what it rests, and each gate with its figure and threshold."""
+    provenance = report.document["provenance"]
+    patients, slices = (display(key, report.figures.get(key)) for key in ("patients", "slices"))
+    lines = [
+        verdict.sentence,
+        f"Measured on {slices} slices of {patients} {provenance['split']} patients under profile "
+        f"{verdict.profile.name}, by the judge with SHA-256 `{provenance['judge_sha256']}`.",
+    ]
+    for result in verdict.results:
+        key = result.gate.figure
+        lines.append(f"{kind_of(key).title}: {display(key, result.value)}, {_bounds_text(result)}: {result.status}.")
+    return lines
+
+
+def _groups(figures: Mapping[str, float]) -> list[tuple[str, str, str]]:
+    """(kind, value, name) of the groups of slices that were measured, such as ("modality", "MR", "modality.MR")."""
+    names = sorted(key.removeprefix("slices/") for key in figures if key.startswith("slices/"))
+    parts = [(name.partition(".")[0], name.partition(".")[2], name) for name in names]
+    return sorted(parts, key=lambda part: (slice_groups.GROUPED.index(part[0]), part[1]))
+
+
+def _interval_marks(verdict: Verdict) -> dict[str, str]:
+    """A mark for each way of making an interval that differs from the usual one, by its words."""
+    usual = Kind("", "", 0, "").bounds
+    words = [kind_of(result.gate.figure).bounds for result in verdict.results]
+    return dict(zip(dict.fromkeys(word for word in words if word != usual), MARKS_OF_INTERVALS, strict=False))
 
 
 def _gate_row(result: GateResult) -> dict[str, Any]:
@@ -165,6 +270,8 @@ def _example_pictures(example: Example, window: tuple[float, float], palette: by
         "patient": example.patient,
         "level": example.level,
         "dice": example.dice,
+        "nearest": example.nearest,
+        "copied": example.copied,
         "pictures": [
             ("mask", labels(example.mask)),
             ("real", grey(example.real)),

@@ -1,6 +1,7 @@
 """A training that begins from another model's weights, and what is written beside a version for its readers."""
 
 import hashlib
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from medillus_pipeline import published
 from medillus_pipeline.annotation import vocabulary
 from medillus_pipeline.generation.config import preset
 from medillus_pipeline.generation.dataset import build_snapshot, load_snapshot
-from medillus_pipeline.generation.prior import build_prior
+from medillus_pipeline.generation.prior import Prior, build_prior
 from medillus_pipeline.resources.mlflow import MLflowResource
 from medillus_pipeline_tests.generation.published import publish_phantoms
 from medillus_pipeline_tests.site import Site, failure
@@ -55,6 +56,8 @@ def test_a_version_has_a_card_and_the_registry_a_short_description(site: Site) -
     assert document["dataset_fingerprint"] in card and document["prior_sha256"] in card and "fresh weights" in card
     version = MLflowResource.of(site.settings).client().get_model_version("medillus-generator", "1")
     assert "not for diagnosis" in (version.description or "") and len(version.description or "") < 400
+    prior = Prior.from_bytes(site.store.clean.read(published.require(site.store.clean, "anatomical_prior")["path"]))
+    assert prior.version in card and prior.origin in card and "A rectified flow" in card
 
 
 def test_a_training_begins_from_a_version_or_from_its_weights_file_which_are_the_same_start(
@@ -87,3 +90,27 @@ def test_a_start_that_cannot_be_used_is_said_and_nothing_is_trained(site: Site, 
     before = published.require(site.store.clean, "generator_checkpoint")
     assert said in failure(trained(site, start_from=start, seed=6))
     assert published.require(site.store.clean, "generator_checkpoint") == before
+
+
+def test_a_gan_is_a_version_of_the_same_model_and_says_so(site: Site) -> None:
+    result = trained(site, family="gan")
+    assert result.success, failure(result)
+    document = published.require(site.store.clean, "generator_checkpoint")
+    files = files_of(site, document["version"])
+    assert json.loads((files / "config.json").read_bytes())["family"] == "gan"
+    assert "A generative adversarial network" in (files / "card.md").read_text()
+    run = MLflowResource.of(site.settings).client().get_run(document["run_id"])
+    assert run.data.params["family"] == run.data.tags["family"] == "gan"
+    assert run.data.metrics["peak_memory_mb"] > 0 and run.data.metrics["l1"] > 0
+    assert trained(site, family="gan").success
+    assert published.require(site.store.clean, "generator_checkpoint") == document
+
+
+def test_a_start_of_the_other_family_is_refused(site: Site) -> None:
+    said = failure(trained(site, family="gan", start_from="models:/medillus-generator/1"))
+    assert "the start is a flow, not a gan" in said
+
+
+def test_a_perceptual_weights_file_that_is_not_there_is_said(site: Site) -> None:
+    said = failure(trained(site, family="gan", perceptual_weights="nothing.safetensors", perceptual=1.0))
+    assert "the weights file of the perceptual loss cannot be read" in said

@@ -1,4 +1,4 @@
-"""Images a second of the generator by size, method and steps; step time against MONAI's diffusion U-Net.
+"""Images a second of both model families by size, method and steps; step time against MONAI's diffusion U-Net.
 
     python -m medillus_pipeline_tests.benchmarks.sampling_speed [--images 8] [--rounds 5] [--peers FOLDER]
 
@@ -25,47 +25,63 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from medillus_pipeline.generation.config import GeneratorConfig, preset
-from medillus_pipeline.generation.networks import integrate, noise_for
-from medillus_pipeline.generation.prior import TISSUES
-from medillus_pipeline.generation.sampling import POSITION_CHANNELS, build_network
+from medillus_pipeline.generation.conditions import condition_channels, noise_for
+from medillus_pipeline.generation.config import GanConfig, GenerationConfig, GeneratorConfig, preset
+from medillus_pipeline.generation.families import Network, build_network, draw_images
 
-CLASSES = 12
+CLASSES, ATTRIBUTES = 12, 8
 STEPS, SIZES = (4, 10, 25, 50), (64, 96, 128)
-METHODS: tuple[Literal["euler", "heun"], ...] = ("euler", "heun")
+METHODS: tuple[tuple[Literal["euler", "heun"], float], ...] = (("euler", 1.0), ("heun", 1.0), ("euler", 2.0))
+"""Method and guidance."""
 LONG = 10.0
 """Seconds after which a measurement is not repeated any more."""
 GOAL = 0.7
 """Greatest step time as a share of MONAI's."""
 
 
-def sampling(images: int, rounds: int, config: GeneratorConfig) -> None:
+def sampling(images: int, rounds: int, config: GenerationConfig) -> None:
     """Prints the table of images a second of one thread, the best of the rounds."""
-    network = build_network(CLASSES, config).eval()
-    print(f"Images a CPU second, {images} at a time, best of {rounds} rounds; channels {config.channels}")
-    print("size  method   " + "".join(f"{f'{steps} steps':>10}" for steps in STEPS))
+    flow, gan = _network(config.generator).eval(), _network(config.gan).eval()
+    print(f"Images a CPU second, {images} at a time, best of {rounds} rounds")
+    print(f"channels of the flow {config.generator.channels}, of the gan {config.gan.channels}")
+    print("size  method        " + "".join(f"{f'{steps} steps':>10}" for steps in STEPS))
     for size in SIZES:
-        condition = torch.zeros(images, CLASSES + len(TISSUES) + POSITION_CHANNELS, size, size)
-        noise = noise_for(images, (size, size), 0)
-        integrate(network, condition, noise, 1)
-        for method in METHODS:
-            rates = []
-            for steps in STEPS:
-                act = partial(integrate, network, condition, noise, steps, method)
-                times = [_seconds(act)]
-                while len(times) < rounds and sum(times) < LONG:
-                    times.append(_seconds(act))
-                rates.append(images / min(times))
-            print(f"{size:>4}  {method:<7}" + "".join(f"{rate:>10.2f}" for rate in rates), flush=True)
+        given = (
+            torch.zeros(images, condition_channels(CLASSES), size, size),
+            noise_for(images, (1, size, size), 0),
+            torch.zeros(images, ATTRIBUTES),
+            torch.ones(images, CLASSES, dtype=torch.bool),
+        )
+        rates = [_rate(partial(draw_images, gan, *given, steps=1), images, rounds)]
+        print(f"{size:>4}  gan, one pass{rates[0]:>10.2f}", flush=True)
+        for method, guidance in METHODS:
+            rates = [
+                _rate(partial(draw_images, flow, *given, steps=steps, method=method, guidance=guidance), images, rounds)
+                for steps in STEPS
+            ]
+            told = f"{method}, ×{guidance:g}" if guidance != 1 else method
+            print(f"{size:>4}  {told:<13}" + "".join(f"{rate:>10.2f}" for rate in rates), flush=True)
+
+
+def _rate(act: Callable[[], object], images: int, rounds: int) -> float:
+    act()
+    times = [_seconds(act)]
+    while len(times) < rounds and sum(times) < LONG:
+        times.append(_seconds(act))
+    return images / min(times)
+
+
+def _network(config: GeneratorConfig | GanConfig) -> Network:
+    return build_network(config.family, CLASSES, ATTRIBUTES, 1, config.model_dump())
 
 
 def steps_against_monai(rounds: int, config: GeneratorConfig, peers: Path) -> None:
     """Prints seconds a training step of both networks and their ratio, by size and precision."""
     sys.path.append(str(peers))
     made = import_module("monai.networks.nets").DiffusionModelUNet
-    inputs = 1 + CLASSES + len(TISSUES) + POSITION_CHANNELS
+    inputs = 1 + condition_channels(CLASSES)
     widths = config.channels
-    ours = build_network(CLASSES, config)
+    ours = _network(config)
     theirs, patched = (
         made(
             spatial_dims=2,
@@ -88,9 +104,10 @@ def steps_against_monai(rounds: int, config: GeneratorConfig, peers: Path) -> No
             image = torch.randn(config.batch_size, 1, size, size)
             condition = torch.randn(config.batch_size, inputs - 1, size, size)
             moment = torch.rand(config.batch_size)
+            said, drawn = torch.zeros(config.batch_size, ATTRIBUTES), torch.ones(config.batch_size, CLASSES)
             given = torch.cat([image, condition], 1)
             turns = [
-                _step(ours, partial(ours, image, condition, moment), image, precision),
+                _step(ours, partial(ours, image, condition, moment, said, drawn), image, precision),
                 _step(theirs, partial(theirs, given, timesteps=moment * 1000), image, precision),
                 _step(patched, partial(_on_patches, patched, given, moment, config.patch), image, precision),
             ]
@@ -138,9 +155,9 @@ def main() -> None:
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     torch.manual_seed(0)
-    config = preset("demo").generator
+    config = preset("demo")
     if arguments.peers is not None:
-        steps_against_monai(arguments.rounds, config, arguments.peers)
+        steps_against_monai(arguments.rounds, config.generator, arguments.peers)
     sampling(arguments.images, arguments.rounds, config)
     print(f"load of the machine: {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores")
 

@@ -1,14 +1,16 @@
 import hashlib
+import json
 
 import numpy as np
 import pytest
 
 from medillus_pipeline.annotation import vocabulary
 from medillus_pipeline.dicom.png import decode_png
-from medillus_pipeline.errors import NotEnoughDataError
+from medillus_pipeline.errors import InputError, NotEnoughDataError
 from medillus_pipeline.generation.config import DatasetConfig, preset
-from medillus_pipeline.generation.dataset import Dataset, Snapshot, build_snapshot, load_snapshot, preview
+from medillus_pipeline.generation.dataset import Dataset, load_snapshot, preview
 from medillus_pipeline.generation.selection import masks_in_force
+from medillus_pipeline.generation.snapshot import Snapshot, build_snapshot
 from medillus_pipeline.tables import TRAINING_SLICES
 from medillus_pipeline.zones import Zone
 from medillus_pipeline_tests.generation.published import Published, publish_phantoms
@@ -177,6 +179,12 @@ def test_without_labelled_slices_the_error_says_what_is_missing(clean: Zone):
     published = publish_phantoms(clean, 8, shape=(2, 48, 48), spacing=(80.0, 8.5, 8.5))
     with pytest.raises(NotEnoughDataError, match=r"unlabelled.*16"):
         build(published, masks=[])
+
+
+def test_a_snapshot_of_an_earlier_release_is_refused_with_what_to_do(published: Published, dataset: Dataset):
+    earlier = published.clean.put("datasets", json.dumps(dataset.manifest | {"format": 1}).encode(), ".json")
+    with pytest.raises(InputError, match="materialise training_dataset again"):
+        load_snapshot(published.clean, earlier.path)
 
 
 def test_no_origin_but_pseudonyms_stands_in_the_manifest(dataset: Dataset):

@@ -7,7 +7,6 @@ import torch
 from torch.nn import functional
 
 from medillus_pipeline.generation.config import GanConfig
-from medillus_pipeline.generation.gan_batches import partial_mask
 from medillus_pipeline.generation.gan_losses import (
     UNKNOWN,
     anatomical_loss,
@@ -19,6 +18,7 @@ from medillus_pipeline.generation.gan_losses import (
     ramp,
     reconstruction_loss,
     segmentation_loss,
+    target,
 )
 from medillus_pipeline.generation.gan_training import loss_weights
 
@@ -142,8 +142,6 @@ def test_alpha_and_beta_rise_and_the_other_weights_stay():
 
 
 def test_a_partial_mask_says_nothing_where_it_holds_nothing():
-    label = torch.tensor([[[0, 1, 2]], [[0, 1, 2]]])
-    left_out = torch.tensor([[False, True, False], [False, False, False]])
-    given, target = partial_mask(label, left_out)
-    assert given.tolist() == [[[0, 0, 2]], [[0, 1, 2]]]
-    assert target.tolist() == [[[UNKNOWN, UNKNOWN, 2]], [[0, 1, 2]]]
+    given = torch.tensor([[[0, 0, 2]], [[0, 1, 2]], [[0, 0, 0]]])
+    drawn = torch.tensor([[False, True], [True, True], [False, False]])
+    assert target(given, drawn).tolist() == [[[UNKNOWN, UNKNOWN, 2]], [[0, 1, 2]], [[UNKNOWN, UNKNOWN, UNKNOWN]]]

@@ -10,9 +10,9 @@ import torch
 from medillus_pipeline.generation.config import preset
 from medillus_pipeline.generation.dataset import Dataset
 from medillus_pipeline.generation.gan_perceptual import FeatureWeightsError, load_features
-from medillus_pipeline.generation.gan_training import train_gan
 from medillus_pipeline.generation.prior import Prior
 from medillus_pipeline.generation.segmenter import train_segmenter
+from medillus_pipeline.generation.training import train_generator
 
 CONFIG = preset("tiny").gan.model_copy(update={"steps": 2, "log_every": 1, "perceptual": 1.0})
 
@@ -49,11 +49,11 @@ def test_the_loss_takes_part_in_training_and_the_feature_network_does_not(
 ):
     before, logged = sha256(weights), []
     config = CONFIG.model_copy(update={"perceptual_sha256": before})
-    with_it = train_gan(
+    with_it = train_generator(
         dataset, prior, config, seed=3, perceptual_weights=weights, log=lambda step, figures: logged.append(figures)
     )
     assert all(figures["perceptual"] > 0 for figures in logged)
-    without = train_gan(dataset, prior, config.model_copy(update={"perceptual": 0.0}), seed=3)
+    without = train_generator(dataset, prior, config.model_copy(update={"perceptual": 0.0}), seed=3)
     name = "image.weight"
     assert not torch.equal(with_it.network.state_dict()[name], without.network.state_dict()[name])
     assert sha256(weights) == before
@@ -65,7 +65,7 @@ def test_a_weights_file_that_is_not_the_named_one_is_refused(dataset: Dataset, p
     with pytest.raises(FeatureWeightsError, match="cannot be read"):
         load_features(weights.with_name("absent"), "0" * 64)
     with pytest.raises(FeatureWeightsError, match="needs perceptual_weights"):
-        train_gan(dataset, prior, CONFIG, seed=3)
+        train_generator(dataset, prior, CONFIG, seed=3)
 
 
 @pytest.mark.parametrize("content", [b"", b"\x80\x04 no safetensors", b"\x02\0\0\0\0\0\0\0{}"])

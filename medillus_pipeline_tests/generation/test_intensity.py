@@ -27,6 +27,9 @@ def test_a_map_that_does_not_rise_or_span_the_interval_is_refused():
             IntensityMap(values, mapped)
 
 
-def test_modalities_without_a_unit_use_the_normalised_range():
-    assert intensity_map("MR") is LINEAR
+def test_modalities_without_a_unit_use_the_normalised_range_and_with_ct_the_map_of_ct():
+    assert intensity_map(("MR",)) is intensity_map(("MR", "PT")) is LINEAR
+    assert intensity_map(("CT",)) is intensity_map(("CT", "MR")) is CT
+    normalised = np.arange(-1000, 1001)
+    np.testing.assert_array_equal(CT.inverse(CT.forward(normalised)), normalised)
     assert IntensityMap.from_description(CT.describe()) == CT

@@ -3,7 +3,7 @@ import pytest
 
 from medillus_pipeline.annotation import vocabulary
 from medillus_pipeline.dicom.png import decode_png
-from medillus_pipeline.errors import NotEnoughDataError
+from medillus_pipeline.errors import InputError, NotEnoughDataError
 from medillus_pipeline.generation.dataset import Dataset
 from medillus_pipeline.generation.prior import Prior, build_prior, preview
 
@@ -52,17 +52,6 @@ def test_the_tissue_at_the_lungs_is_air_and_outside_there_is_nothing_else(prior:
     assert prior.tissue[:, 0, 0, 0].min() > 0.99
 
 
-def test_channels_are_interpolated_between_levels_and_carry_the_position(prior: Prior):
-    channels = prior.channels(np.array([0.0, 0.5 / 7, 1.0]))
-    assert channels.shape == (3, 7, 32, 32)
-    np.testing.assert_allclose(channels[0, :4], prior.tissue[0])
-    np.testing.assert_allclose(channels[1, :4], (prior.tissue[0] + prior.tissue[1]) / 2, atol=1e-6)
-    np.testing.assert_allclose(channels[2, :4], prior.tissue[-1], atol=1e-6)
-    assert channels[0, 4, 0, 0] == -1 and channels[0, 4, 0, -1] == 1
-    assert channels[0, 5, -1, 0] == 1
-    assert (channels[:, 6, 0, 0] == np.array([-1, 2 * 0.5 / 7 - 1, 1], np.float32)).all()
-
-
 def test_a_mask_tells_its_own_level(dataset: Dataset, prior: Prior):
     held_out = dataset.split("validation")
     assert np.abs(prior.likely_levels(held_out.labels) - held_out.levels).mean() < 0.15
@@ -75,10 +64,39 @@ def test_it_survives_storage_byte_for_byte(prior: Prior):
     np.testing.assert_array_equal(again.centroid, prior.centroid)
 
 
+def test_its_version_says_the_format_and_tells_two_priors_apart(dataset: Dataset, prior: Prior):
+    coarse = build_prior(dataset, preset_of(dataset).model_copy(update={"levels": 4}))
+    assert prior.version.startswith("2-")
+    assert prior.version == Prior.from_bytes(prior.to_bytes()).version != coarse.version
+    described = prior.describe()
+    assert described["origin"].startswith("training patients") and described["patients"] == 4
+    assert described["unknown_classes"] == []
+
+
+def test_a_prior_of_an_earlier_release_is_refused_with_what_to_do(prior: Prior):
+    earlier = prior.to_bytes().replace(b'\\"format\\": 2', b'\\"format\\": 1')
+    with pytest.raises(InputError, match=r"format 1.* materialize anatomical_prior again"):
+        Prior.from_bytes(earlier)
+    with pytest.raises(InputError, match="no anatomical prior"):
+        Prior.from_bytes(b"something else altogether")
+
+
+def test_it_knows_the_shape_of_structures(prior: Prior):
+    elongation, orientation, compactness = (prior.moments[..., i, 0] for i in range(3))
+    assert np.nanmin(elongation) >= 1
+    assert np.nanmax(np.abs(orientation)) <= 90
+    left, heart = index_of(prior, "lung_left"), index_of(prior, "heart")
+    level = np.nan_to_num(prior.area[:, heart, 0]).argmax()
+    assert elongation[level, left] > 1.2
+    assert compactness[level, heart] > max(0.9, compactness[level, left])
+    shown = np.isfinite(prior.area[..., 0])
+    assert (np.isfinite(prior.moments[..., 0, 0]) == shown).all()
+
+
 def test_without_training_patients_there_is_none(dataset: Dataset):
     with pytest.raises(NotEnoughDataError, match="training patient"):
         build_prior(dataset.split("judge"))
 
 
 def test_the_preview_has_a_column_for_each_level(prior: Prior):
-    assert decode_png(preview(prior, vocabulary.load(), columns=4)).shape == (2 * 64, 4 * 64, 3)
+    assert decode_png(preview(prior, vocabulary.load(), columns=4)).shape == (3 * 64, 4 * 64, 3)

@@ -152,7 +152,7 @@ def test_slices_that_the_dataset_would_not_take_are_not_offered(published: Publi
     found = candidates(rows, set(), {row["split_token"]: "train" for row in rows}, CONFIG)
     (names,) = found.wanted.values()
     assert names == {row["slice_name"] for row in rows[3:]}
-    assert found.held_back == {"not an axial slice of the dataset's modality": 3}
+    assert found.held_back == {"not an axial slice of the dataset's modalities": 3}
 
 
 def test_the_least_sure_come_first_and_no_more_than_asked(published: Published, segmenter: Segmenter):

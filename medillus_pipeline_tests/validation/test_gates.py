@@ -15,6 +15,9 @@ from medillus_pipeline_tests.validation import anatomy
 
 REAL = anatomy.cohort()
 OTHERS = anatomy.cohort(patients=8, seed=99)
+NEEDS_MORE = {"anatomical_error_excess", "copy_rate", "membership_auc", "counterfactual_iou"}
+"""Figures of rules, training slices and edited masks, not given to `evaluate` here: see test_planted_gates.py."""
+
 TEXTURE = controls.label_statistics(OTHERS.values, OTHERS.class_maps, len(anatomy.ORGANS))
 
 
@@ -105,9 +108,11 @@ def without_liver(class_maps, levels, seed):
 
 
 @pytest.mark.parametrize("seed", [1, 2, 3])
-def test_a_good_generator_passes_the_demo(seed):
-    verdict = judge_gates(load_profile("demo"), measured(anatomy.good, seed=seed).figures)
-    assert verdict.passed, verdict.sentence
+def test_a_good_generator_passes_each_of_the_demos_gates_that_its_images_alone_decide(seed):
+    results = judge_gates(load_profile("demo"), measured(anatomy.good, seed=seed).figures).results
+    not_passed = {result.gate.figure: result.status for result in results if not result.passed}
+    assert set(not_passed.values()) == {"inconclusive"}
+    assert not_passed.keys() <= NEEDS_MORE
 
 
 @pytest.mark.parametrize(

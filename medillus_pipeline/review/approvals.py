@@ -1,0 +1,56 @@
+"""Who approved a model version, by role, and which required approvals are missing. What promotion asks; pure."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from medillus_pipeline.review.roster import ROLES, Roster
+
+ANYONE = "reviewer"
+"""A required role that everybody on the roster can fill."""
+
+
+def approvals(
+    reviews: Iterable[Mapping[str, Any]], roster: Roster, version: str, weights_sha256: str
+) -> dict[str, list[str]]:
+    """Role → pseudonyms, ascending, of those who approve these very weights as this version; roles without are absent.
+
+    `reviews` are rows of the table `reviews`. A reviewer's latest verdict, by the moment that was signed, replaces the
+    earlier ones; of two at one moment the one that does not approve counts. A verdict counts only while its key and
+    its reviewer are on the roster, and for the roles that stand there now.
+    """
+    latest: dict[str, tuple[str, bool]] = {}
+    for row in reviews:
+        if str(row["model_version"]) != str(version) or row["weights_sha256"] != weights_sha256:
+            continue
+        reviewer = roster.by_pseudonym(row["reviewer"])
+        if reviewer is None or row["public_key"] not in reviewer.keys:
+            continue
+        found = (row["signed_at"], row["decision"] != "approve")
+        latest[reviewer.pseudonym] = max(found, latest.get(reviewer.pseudonym, found))
+    approving = [
+        reviewer for name in latest if not latest[name][1] and (reviewer := roster.by_pseudonym(name)) is not None
+    ]
+    by_role = {role: sorted(r.pseudonym for r in approving if role in r.roles) for role in ROLES}
+    return {role: names for role, names in by_role.items() if names}
+
+
+def missing(required: Mapping[str, int], approved: Mapping[str, Sequence[str]]) -> dict[str, int]:
+    """Role → how many approvals are still missing; empty where all are there.
+
+    Every required approval is another person: who has two roles fills one place. `ANYONE` can be filled by all roles.
+    Places are filled so that as few as possible stay open; roles that come first in `required` are filled first.
+    """
+    places = [role for role, count in required.items() for _ in range(count)]
+    may_fill = [set().union(*approved.values()) if role == ANYONE else set(approved.get(role, ())) for role in places]
+    filled: dict[str, int] = {}
+
+    def fill(place: int, tried: set[str]) -> bool:
+        for person in sorted(may_fill[place] - tried):
+            tried.add(person)
+            if person not in filled or fill(filled[person], tried):
+                filled[person] = place
+                return True
+        return False
+
+    still = [role for place, role in enumerate(places) if not fill(place, set())]
+    return {role: still.count(role) for role in required if role in still}
