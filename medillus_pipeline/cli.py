@@ -21,6 +21,7 @@ from medillus_pipeline import (
     cli_review,
     cli_sample,
     cli_slices,
+    cli_withdraw,
     landings,
     telemetry,
 )
@@ -40,6 +41,7 @@ cli_masks.register(app)
 cli_annotate.register(app)
 cli_sample.register(app)
 cli_review.register(app)
+cli_withdraw.register(app)
 cli_model.register(app)
 console = Console(highlight=False)
 MAXIMUM_WIDTH = 10_000

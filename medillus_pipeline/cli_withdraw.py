@@ -107,7 +107,7 @@ def _execute(settings: Settings, job: str, op: str, config: dict[str, Any]) -> N
         if not result.success:
             raise InputError(failure_of(result))
         for entry in instance.all_logs(result.run_id):
-            if entry.dagster_event is None and entry.level >= logging.INFO:
+            if entry.dagster_event is None and int(entry.level) >= logging.INFO:
                 console.print(escape(entry.user_message), soft_wrap=True)
 
 

@@ -26,6 +26,7 @@ from medillus_pipeline.automation.jobs import JOBS
 from medillus_pipeline.automation.reviews import REVIEW_JOBS, REVIEW_SENSORS
 from medillus_pipeline.automation.schedules import SCHEDULES
 from medillus_pipeline.automation.sensors import SENSORS
+from medillus_pipeline.automation.stewardship import STEWARDSHIP_JOBS, STEWARDSHIP_SENSORS
 from medillus_pipeline.resources.compute import ComputeResource
 from medillus_pipeline.resources.mlflow import MLflowResource
 from medillus_pipeline.resources.store import StoreResource
@@ -57,8 +58,8 @@ def build_defs(
     chosen = settings or Settings.from_environment()
     return dg.Definitions(
         assets=dg.load_assets_from_modules(STAGES),
-        jobs=[*JOBS, *REVIEW_JOBS],
-        sensors=[*SENSORS, *REVIEW_SENSORS],
+        jobs=[*JOBS, *REVIEW_JOBS, *STEWARDSHIP_JOBS],
+        sensors=[*SENSORS, *REVIEW_SENSORS, *STEWARDSHIP_SENSORS],
         schedules=SCHEDULES,
         resources={
             "store": StoreResource.of(chosen),

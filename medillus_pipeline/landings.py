@@ -21,6 +21,7 @@ from medillus_pipeline.zones import Zone
 
 Kind = Literal["images", "annotations", "reviews"]
 READY = "_READY"
+RETRACTED = "retracted"
 LABEL = re.compile(r"[a-z0-9][a-z0-9-]{2,40}")
 _PREFIX: dict[Kind, str] = {"images": "d", "annotations": "a", "reviews": "r"}
 PUBLIC_KEY = "the key in use is the demo's, which is public. Point MEDILLUS_HOME at another folder: a key is made there"
@@ -81,11 +82,19 @@ def register(
 
 def known_keys(vault: Zone, kind: Kind) -> list[str]:
     """Partition keys that were ever given to folders of this kind, sorted."""
-    return sorted(key for _, key in _registered(vault, kind))
+    return sorted({key for _, key in _registered(vault, kind)} - retracted_keys(vault, kind))
+
+
+def retracted_keys(vault: Zone, kind: str) -> frozenset[str]:
+    """Partition keys of this kind that were taken back: they are not ingested again."""
+    prefix = f"{RETRACTED}/{kind}."
+    return frozenset(path.removeprefix(prefix) for path in vault.files(RETRACTED) if path.startswith(prefix))
 
 
 def folder_of(vault: Zone, kind: Kind, key: str) -> str:
-    """The landing folder behind a partition key. Raises InputError when the key was never given."""
+    """The landing folder behind a partition key. Raises InputError for a key that was never given, or was retracted."""
+    if key in retracted_keys(vault, kind):
+        raise InputError(f"partition {key} was retracted: land its files anew, in a folder of another name")
     for folder_hash, known in _registered(vault, kind):
         if known == key:
             row = TableStore(vault).read(LANDINGS, f"{kind}.{folder_hash}.{key}").to_pylist()[0]

@@ -5,13 +5,16 @@ What a single run may choose (training steps, image size …) is not here but in
 
 import hmac
 import os
+import re
 import secrets
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
 
+from medillus_pipeline import access_log
 from medillus_pipeline.deidentification.pseudonyms import MINIMUM_KEY_BYTES, Pseudonymiser
 from medillus_pipeline.errors import ConfigurationError
 from medillus_pipeline.zones import Zone
@@ -114,13 +117,22 @@ class Settings(BaseModel):
 
     @property
     def landing(self) -> Zone:
-        """The restricted zone where deliveries and annotation batches arrive."""
+        """The restricted zone where deliveries and annotation batches arrive. Its opening is written down."""
+        self._write_down("landing")
         return Zone(self.landing_url)
 
     @property
     def vault(self) -> Zone:
-        """The restricted zone of the ledger and the mappings."""
+        """The restricted zone of the ledger and the mappings. Its opening is written down."""
+        self._write_down("vault")
         return Zone(self.vault_url)
+
+    def _write_down(self, zone: str) -> None:
+        """A line for who uses the command line or the library; runs have their own in `resources/store.py`."""
+        from medillus_pipeline.deidentification.reidentification import user_name
+
+        command = next((word for word in sys.argv[1:2] if re.fullmatch(r"[a-z-]{1,30}", word)), "library")
+        access_log.opened(Zone(self.vault_url), zone, who=f"user {user_name()}", purpose=command)
 
     @property
     def clean(self) -> Zone:

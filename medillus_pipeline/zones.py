@@ -13,6 +13,7 @@ import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from pathlib import Path, PurePosixPath
 from typing import Any
 from urllib.parse import unquote, urlparse
@@ -135,7 +136,7 @@ class Zone:
         """Store an immutable payload under `folder`, named by its SHA-256; written only if it is not there yet."""
         digest = hashlib.sha256(data).hexdigest()
         path = f"{folder}/{digest[:2]}/{digest}{suffix}"
-        if not self.exists(path):
+        if not self._refreshed(path):
             self.write(path, data)
         return Payload(path=path, sha256=digest, bytes=len(data))
 
@@ -146,10 +147,24 @@ class Zone:
         """
         path = f"{folder}/{digest[:2]}/{digest}{suffix}"
         size = file.stat().st_size
-        if not self.exists(path) and not (self.is_local and self._moved(file, Path(self.full(path)))):
+        if not self._refreshed(path) and not (self.is_local and self._moved(file, Path(self.full(path)))):
             self.write(path, file.read_bytes())
         file.unlink(missing_ok=True)
         return Payload(path=path, sha256=digest, bytes=size)
+
+    def _refreshed(self, path: str) -> bool:
+        """Whether a payload is there and counts as new: housekeeping spares what was written lately. On S3 one that is
+        older than a day counts as absent, for only another write makes it new.
+        """
+        if self.is_local:
+            with suppress(OSError):
+                os.utime(self.full(path))
+                return True
+            return self.exists(path)
+        with suppress(FileNotFoundError), self._answering():
+            written = self.fs.info(self.full(path)).get("LastModified")
+            return written is not None and datetime.now(UTC) - written < timedelta(days=1)
+        return False
 
     def _moved(self, file: Path, target: Path) -> bool:
         """Whether a finished file could be renamed into place; not so across file systems."""

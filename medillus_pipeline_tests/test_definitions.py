@@ -97,10 +97,14 @@ def test_every_check_job_sensor_and_schedule_is_described(definitions: dg.Defini
         "retrain",
         "promote",
         "rollback",
+        "retract",
+        "withdraw_patient",
+        "housekeeping",
     }
     for thing in [*jobs, *repository.sensor_defs, *repository.schedule_defs]:
         assert thing.description, thing.name
     assert {sensor.name for sensor in repository.sensor_defs} == {
+        "after_stewardship",
         "new_deliveries",
         "new_annotation_batches",
         "new_review_batches",

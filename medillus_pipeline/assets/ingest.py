@@ -60,6 +60,7 @@ def deidentified_instances(
     from medillus_pipeline.deidentification.policy_file import policy_summary
     from medillus_pipeline.deidentification.reidentification import entries_of
     from medillus_pipeline.dicom.outcomes import WHAT_TO_DO
+    from medillus_pipeline.stewardship.records import refused_patients
 
     key = context.partition_key
     with failing_clearly(restricted=True):
@@ -73,6 +74,7 @@ def deidentified_instances(
             pseudonymiser,
             policy=policy,
             originals=originals is not None,
+            refused=refused_patients(store.vault),
             workers=compute.workers,
             progress=progress_to(context, "files de-identified"),
         )

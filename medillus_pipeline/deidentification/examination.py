@@ -16,13 +16,14 @@ import xxhash
 
 from medillus_pipeline.deidentification import residual
 from medillus_pipeline.deidentification.deidentify import Deidentified, deidentify
+from medillus_pipeline.deidentification.identities import identity_of
 from medillus_pipeline.deidentification.policy import Policy
 from medillus_pipeline.deidentification.pseudonyms import Pseudonymiser
 from medillus_pipeline.dicom import jpeg_plugin
 from medillus_pipeline.dicom.encoded import scan
 from medillus_pipeline.dicom.face import Face
 from medillus_pipeline.dicom.outcomes import Outcome, Quarantine, Reason
-from medillus_pipeline.dicom.reading import SourceFile, Unit, parse, read_unit, silenced
+from medillus_pipeline.dicom.reading import SourceFile, Unit, parse, read_encoded, read_unit, silenced
 from medillus_pipeline.errors import MedillusError, PermanentError, StoreError
 from medillus_pipeline.zones import Payload, Zone
 
@@ -65,6 +66,7 @@ class Task:
     scratch: Path
     root: str
     originals: bool = False
+    refused: frozenset[str] = frozenset()
 
 
 _task: Task | None = None
@@ -124,12 +126,18 @@ def _examine_file(file: SourceFile, task: Task) -> Examined:
     except Quarantine as quarantine:
         examined.reason = quarantine.reason
         if quarantine.reason.outcome is Outcome.ANNOTATION:
-            examined.original = file.data
+            if _refused(file, task):
+                examined.reason = Reason.WITHDRAWN
+            else:
+                examined.original = file.data
         return examined
     except MedillusError:
         raise
     except Exception:  # noqa: BLE001 - a defect of ours: the file stays out, and no traceback quotes it
         examined.reason = Reason.UNEXPECTED_ERROR
+        return examined
+    if result.row["patient"] in task.refused:
+        examined.reason = Reason.WITHDRAWN
         return examined
     examined.row = result.row
     examined.known = residual.across_files(result.identifiers)
@@ -142,6 +150,15 @@ def _examine_file(file: SourceFile, task: Task) -> Examined:
     examined.staged = hashlib.sha256(f"{file.source}\x00{file.member}".encode(errors="surrogatepass")).hexdigest()
     examined.staged_sha256 = _stage(task.scratch / examined.staged, result)
     return examined
+
+
+def _refused(file: SourceFile, task: Task) -> bool:
+    """Whether an annotation object is of a patient who was withdrawn."""
+    if not task.refused:
+        return False
+    source = read_encoded(file.data)
+    location = _location(file, task.root)
+    return identity_of(source.elements, file.data, task.pseudonymiser, location).patient in task.refused
 
 
 def _stage(path: Path, result: Deidentified) -> str:

@@ -9,7 +9,7 @@ zone. Bytes stay in the workers; rows and short values come back.
 import multiprocessing
 import sys
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
@@ -90,12 +90,14 @@ def ingest_delivery(
     progress: Progress | None = None,
     scratch: Path | None = None,
     originals: bool = False,
+    refused: Collection[str] = (),
 ) -> Ingested:
     """De-identify the delivery `images/<folder>` of the landing zone into payloads under `instances/` of the clean one.
 
     `scratch` is where de-identified files wait until the delivery is known (by default a temporary folder beside the
     clean zone; it needs room for the delivery). `progress` is called with (done, total), two steps for each file. With
-    `originals` the result says what every pseudonym stands for. Raises StoreError when a zone cannot be used and
+    `originals` the result says what every pseudonym stands for. Files of patients in `refused` (pseudonyms) stay out.
+    Raises StoreError when a zone cannot be used and
     ConfigurationError when the policy needs a program that is missing; a single bad file never raises.
     """
     chosen = policy or Policy()
@@ -103,7 +105,7 @@ def ingest_delivery(
     units = list_units(landing, folder)
     total = 2 * sum(unit.files for unit in units)
     with staging(scratch or beside(clean)) as staged_in:
-        task = Task(landing, clean, pseudonymiser, chosen, staged_in, f"images/{folder}", originals)
+        task = Task(landing, clean, pseudonymiser, chosen, staged_in, f"images/{folder}", originals, frozenset(refused))
         with _pool(workers, task) as mapped:
             report = (lambda done: progress(done, total)) if progress is not None else (lambda _: None)
             examined, known = _examined(units, mapped, report)

@@ -59,6 +59,8 @@ class Reason(StrEnum):
     ARCHIVE_LIMIT = "archive_limit"
     """A member, or an archive as a whole, is larger than the limits in `reading.py`."""
     UNEXPECTED_ERROR = "unexpected_error"
+    WITHDRAWN = "withdrawn"
+    """Of a patient who was withdrawn: the vault's list of refused patients names them."""
 
     @property
     def outcome(self) -> Outcome:
@@ -109,6 +111,7 @@ _MEANINGS: dict[Outcome | Reason, str] = {
     Reason.UNSAFE_ARCHIVE_MEMBER: "a path in the archive leads outside it; pack the archive again",
     Reason.ARCHIVE_LIMIT: "the archive exceeds the limits for untrusted input; send the files without it",
     Reason.UNEXPECTED_ERROR: "a defect of this release; report it to the maintainers",
+    Reason.WITHDRAWN: "its patient was withdrawn; nothing of it was read further: take the file out of landing",
 }
 
 WHAT_TO_DO: dict[str, str] = {

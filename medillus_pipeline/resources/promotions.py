@@ -216,6 +216,8 @@ def _behind(registry: Registry, past: History) -> bool:
 
 def _settle(registry: Registry, lock: Held, past: History) -> Done:
     assert past.last is not None
+    if past.champion is None:
+        raise InputError("every version that was champion was revoked, so there is none to go by: promote another")
     document = json.loads(registry.clean.read(past.last.document))
     remarks = _moved_by_hand(registry, past)
     _follow(registry, lock, {"settled_by_run": past.last.run_id}, document, before=past.before)

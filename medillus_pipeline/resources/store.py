@@ -4,8 +4,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import dagster as dg
-from pydantic import Field
+from pydantic import Field, PrivateAttr
 
+from medillus_pipeline import access_log
 from medillus_pipeline.deidentification.pseudonyms import Pseudonymiser
 from medillus_pipeline.settings import (
     Settings,
@@ -42,6 +43,9 @@ class StoreResource(dg.ConfigurableResource):
     work: str = Field(description="Local scratch of long steps.")
     profile: str = Field(description="Gates that models are held against: demo, research or clinical-education.")
 
+    _who: str = PrivateAttr(default="no-run")
+    _purpose: str = PrivateAttr(default="sensor-or-command")
+
     @classmethod
     def of(cls, settings: Settings) -> "StoreResource":
         """The resource that these settings describe."""
@@ -74,14 +78,24 @@ class StoreResource(dg.ConfigurableResource):
             return Roster()
         return read_roster(Path(self.reviewers_file), self.pseudonymiser().key)
 
+    def setup_for_execution(self, context: dg.InitResourceContext) -> None:
+        """Dagster's door: which run opens the zones, and what for."""
+        if context.run is not None:
+            self._who, self._purpose = f"run {context.run.run_id}", context.run.job_name
+
+    def _write_down(self, zone: str) -> None:
+        access_log.opened(Zone(self.vault_url), zone, who=self._who, purpose=self._purpose)
+
     @property
     def landing(self) -> Zone:
-        """Restricted: arrivals."""
+        """Restricted: arrivals. Its opening is written down."""
+        self._write_down("landing")
         return Zone(self.landing_url)
 
     @property
     def vault(self) -> Zone:
-        """Restricted: ledger and mappings."""
+        """Restricted: ledger and mappings. Its opening is written down."""
+        self._write_down("vault")
         return Zone(self.vault_url)
 
     @property

@@ -30,7 +30,6 @@ from medillus_pipeline.tables import ILLUSTRATIONS, MASK_ITEMS, MASK_LAYERS, MAS
 from medillus_pipeline.zones import Zone
 
 Kind = Literal["images", "annotations"]
-RETRACTED = "retracted"
 _SHARED = ("series_instance_uid", "study_instance_uid", "patient", "split_token")
 _OWN = tuple(name for name in NAMING_COLUMNS if name not in _SHARED)
 
@@ -50,15 +49,9 @@ class Retracted:
 def kind_of(vault: Zone, key: str) -> Kind:
     """What a partition key stands for. Raises InputError for a key that was never given, or of reviews."""
     for kind in ("images", "annotations"):
-        if key in landings.known_keys(vault, kind) or key in retracted_keys(vault, kind):
+        if key in landings.known_keys(vault, kind) or key in landings.retracted_keys(vault, kind):
             return kind
     raise InputError(f"no delivery or annotation batch {key} ever landed: `medillus deliveries` lists the keys")
-
-
-def retracted_keys(vault: Zone, kind: str) -> frozenset[str]:
-    """Partition keys of this kind that were taken back."""
-    prefix = f"{RETRACTED}/{kind}."
-    return frozenset(path.removeprefix(prefix) for path in vault.files(RETRACTED) if path.startswith(prefix))
 
 
 def retract(
@@ -70,7 +63,7 @@ def retract(
     StoreError when a zone cannot be used.
     """
     kind = kind_of(vault, key)
-    vault.write(f"{RETRACTED}/{kind}.{key}", b"")
+    vault.write(f"{landings.RETRACTED}/{kind}.{key}", b"")
     tables, name = TableStore(clean), f"{kind}.{key}"
     plan = records.read(vault, "retractions", name, "plan")
     if plan is None:

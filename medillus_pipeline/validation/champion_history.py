@@ -63,7 +63,7 @@ class History:
             elif turn.action == "rollback":
                 left = stack[:-1]
                 stack = left[: left.index(turn.version) + 1] if turn.version in left else [*left, turn.version]
-        return tuple(version for version in stack if version not in self.revoked or version == stack[-1])
+        return tuple(version for version in stack if version not in self.revoked)
 
     @property
     def champion(self) -> str | None:

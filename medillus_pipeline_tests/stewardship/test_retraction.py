@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from medillus_pipeline import landings
 from medillus_pipeline.stewardship import records
 from medillus_pipeline.stewardship.references import in_force, is_payload
-from medillus_pipeline.stewardship.retraction import retracted_keys
 from medillus_pipeline.tables import INSTANCES, MASK_ITEMS, MASKS, SLICES
 from medillus_pipeline_tests.conftest import REPOSITORY
 from medillus_pipeline_tests.site import drawing, failure
@@ -71,7 +71,7 @@ def test_a_retracted_delivery_leaves_no_table_payload_or_partition_and_its_drawi
     assert {row["outcome"] for row in tables.read(MASK_ITEMS, "drawn").to_pylist()} == {"pending"}
     assert [path for path in clean.files() if path.split("/")[0] in ("instances", "slices", "masks", "previews")] == []
     assert "both" not in site.instance.get_dynamic_partitions("deliveries")
-    assert retracted_keys(site.settings.vault, "images") == {"both"}
+    assert landings.retracted_keys(site.settings.vault, "images") == {"both"}
     record = records.read(site.settings.vault, "retractions", "images.both", "record")
     assert record is not None
     assert records.holds(site.settings.pseudonymiser().key, record)
@@ -99,6 +99,15 @@ def test_a_retracted_batch_goes_and_a_later_one_that_repeated_it_is_read_again(s
     assert todo == {"read_again": ["later"], "retrain": True}
     assert site.run("ingest_annotations", "later").success
     assert [row["slice_name"] for row in site.store.tables.read(MASKS, "later").to_pylist()] == [site.of(LEAVES, 1)]
+
+
+def test_what_was_retracted_is_not_ingested_again_by_sensor_or_by_hand(site: Stewarded) -> None:
+    assert site.act("retract", "take_back", key="both").success
+    site.register("images")
+    assert "both" not in site.instance.get_dynamic_partitions("deliveries")
+    site.instance.add_dynamic_partitions("deliveries", ["both"])
+    assert "was retracted" in failure(site.run("ingest_delivery", "both"))
+    assert site.store.tables.keys(INSTANCES) == []
 
 
 def test_a_key_that_never_landed_is_refused(site: Stewarded) -> None:

@@ -113,7 +113,8 @@ def test_nothing_of_the_patient_is_left_and_the_other_patient_is_untouched(site:
     assert [path for path in in_force(clean) if path.split("/")[0] in ("instances", "slices", "masks")
             and not clean.exists(path)] == []  # fmt: skip
     assert not set(leaving.shared) & set(clean.files())
-    assert len(site.store.tables.read(MASK_ITEMS, "drawn").to_pylist()) == 1
+    receipt = site.store.tables.read(MASK_ITEMS, "drawn").to_pylist()
+    assert sorted(row["structure"] for row in receipt) == ["liver", "spleen"]
     record = records.read(settings.vault, "withdrawals", name, "record")
     assert record is not None and records.holds(settings.pseudonymiser().key, record)
     assert (record["versions_revoked"], record["champion"], record["left"]) == (["2"], "1", 0)
@@ -158,6 +159,18 @@ def _fingerprints() -> list[str]:
     return [hashlib.sha256(version.encode()).hexdigest() for version in ("1", "2")]
 
 
+def test_a_withdrawn_patient_who_is_delivered_again_is_refused_with_a_reason_of_the_list(site: Stewarded) -> None:
+    withdrawn(site)
+    site.arrive("images", "again", scan(LEAVES) | scan(STAYS))
+    assert site.run("ingest_delivery", "again").success
+    table = site.store.tables.read(INSTANCES, "again")
+    assert set(table["patient"].to_pylist()) == {pseudonym(site, STAYS)}
+    ledger = TableStore(site.settings.vault).read(LEDGER, "images.again").to_pylist()
+    assert [(row["outcome"], row["reason"], row["pseudonym"]) for row in ledger if "/77/" in f"/{row['source']}"] == [
+        ("quarantined", "withdrawn", None)
+    ] * 3
+
+
 def test_with_no_version_left_there_is_no_champion(site: Stewarded) -> None:
     mlflow = MLflowResource.of(site.settings)
     registry = registry_of(site.store, mlflow)
@@ -165,6 +178,8 @@ def test_with_no_version_left_there_is_no_champion(site: Stewarded) -> None:
     assert revocation.revoke(registry, ["1", "2"], run_id="r", reason="both") is None
     assert (mlflow.alias("champion"), mlflow.alias("previous")) == (None, None)
     assert published.current(site.settings.clean, "promoted_generator") is None
+    assert promotions.history(site.settings.clean).champion is None
+    assert promotions.alias_changes(registry) == []
     assert len(promotions.history(site.settings.clean).turns) == 4
 
 

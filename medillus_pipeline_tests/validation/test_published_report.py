@@ -100,6 +100,7 @@ def test_the_card_and_the_registry_say_the_verdict(settings: Settings, tmp_path:
     card = StoreResource.of(settings).clean.read(document["card"]).decode()
     mlflow = MLflowResource.of(settings)
     assert f"* {document['sentence']}" in card
+    assert "Anatomical prior version `" in card
     assert document["sentence"] in mlflow.client().get_model_version(mlflow.model, document["version"]).description
     kept = mlflow.client().download_artifacts(document["run_id"], "validation/card.md", str(tmp_path))
     assert Path(kept).read_text() == card
