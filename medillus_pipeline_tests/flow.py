@@ -70,6 +70,7 @@ def flow(settings: Settings, said: list[str] | None = None, configs: dict[str, A
 def lower_gates(patch: pytest.MonkeyPatch) -> None:
     """Gates that a tiny model passes: one for the demo's profile, on the number of patients."""
     gate = {"figure": "patients", "minimum": 1, "measures_judge": True, "reason": "something was measured"}
-    profile = {"purpose": "tests", "required_approvals": 0, "review_statement": "asks for none", "gates": [gate]}
+    profile = {"purpose": "tests", "required_approvals": 0, "automatic_promotion": True, "gates": [gate]}
+    profile["review_statement"] = "asks for none"
     document = json.dumps({"profiles": {"demo": profile}}).encode()
     patch.setattr(gates, "_document", lambda: document)

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any, Literal
 import dagster as dg
 from pydantic import Field
 
-from medillus_pipeline.assets.validation import validation_report
+from medillus_pipeline.assets.measuring import locked_test_of
+from medillus_pipeline.assets.validation import ValidationConfig, validation_report
 from medillus_pipeline.failures import RETRY, failing_clearly
 from medillus_pipeline.resources.mlflow import MLflowResource
 from medillus_pipeline.resources.store import StoreResource
@@ -44,8 +45,13 @@ def registry_of(store: StoreResource, mlflow: MLflowResource) -> "Registry":
     """The registry of this installation, with its doors to human review and to the locked test."""
     from medillus_pipeline.resources.promotions import Registry
 
+    config = ValidationConfig()
     return Registry(
-        store.clean, mlflow, store.profile, approvals=lambda version: recorded_approvals(store, mlflow, version)
+        store.clean,
+        mlflow,
+        store.profile,
+        approvals=lambda version: recorded_approvals(store, mlflow, version),
+        locked_test=locked_test_of(store, mlflow, lambda profile: config.chosen(profile, threads=1), seed=config.seed),
     )
 
 

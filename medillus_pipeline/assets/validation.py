@@ -16,6 +16,7 @@ from pydantic import Field
 from medillus_pipeline import __version__, published
 from medillus_pipeline.assets.champion import beside_champion
 from medillus_pipeline.assets.generator import generator_checkpoint
+from medillus_pipeline.assets.measuring import load_subject
 from medillus_pipeline.assets.publishing import progress_to
 from medillus_pipeline.assets.training import judge, organ_segmenter
 from medillus_pipeline.errors import InputError
@@ -107,15 +108,10 @@ def validation_report(
     here. One HTML page, the same figures as JSON and MLflow metrics, and a model card with the verdict. The locked test
     is not opened here.
     """
-    from medillus_pipeline.annotation import vocabulary
     from medillus_pipeline.errors import NotEnoughDataError
-    from medillus_pipeline.generation import model_file
-    from medillus_pipeline.generation.config import preset
-    from medillus_pipeline.generation.dataset import load_snapshot
-    from medillus_pipeline.generation.plausible_anatomy import calibrate
     from medillus_pipeline.generation.segmenter import Segmenter
-    from medillus_pipeline.resources import registered_models
-    from medillus_pipeline.validation import gates, one_pass, released
+    from medillus_pipeline.resources import locked_test, registered_models
+    from medillus_pipeline.validation import gates, released
     from medillus_pipeline.validation.confidence_section import calibrated_confidence
     from medillus_pipeline.validation.counterfactual_strip import strip
     from medillus_pipeline.validation.figures import KINDS, MAIN
@@ -123,19 +119,12 @@ def validation_report(
 
     with failing_clearly():
         compute.use_torch_threads()
-        checkpoint = published.require(store.clean, "generator_checkpoint")
-        judge_document = published.require(store.clean, "judge")
+        subject = load_subject(store, mlflow)
+        checkpoint, dataset, words = subject.checkpoint, subject.dataset, subject.words
+        generator, judge_document = subject.generator, subject.judge_document
         segmenter_document = published.require(store.clean, "organ_segmenter")
         profile = gates.load_profile(config.profile or store.profile)
-        dataset = load_snapshot(store.clean, checkpoint["dataset_manifest"])
-        held_out, train = dataset.split("validation"), dataset.split("train")
-        words = vocabulary.load()
-        with tempfile.TemporaryDirectory() as folder:
-            package = mlflow.download(checkpoint["version"], Path(folder))
-            generator = model_file.load(package)
-            described = json.loads((package / "config.json").read_bytes())
         champion, beside = beside_champion(mlflow, checkpoint["version"], judge_document["sha256"], dataset)
-        chosen = config.chosen(profile.name, compute.threads)
         segmenter = Segmenter.from_bytes(store.clean.read(segmenter_document["path"]))
         if segmenter.classes != dataset.classes:
             raise InputError(
@@ -143,28 +132,17 @@ def validation_report(
                 "organ_segmenter again, or generator_checkpoint where that is the older"
             )
         knows = [c for c in dataset.classes if c not in dataset.manifest["classes_without_judge_patients"]]
-        remarks, rules = [], None
-        try:
-            rules = calibrate(generator.prior, dataset, prior_config=preset(dataset.preset).prior)
-        except NotEnoughDataError as error:
-            remarks.append(f"Anatomical errors were not counted: {error}.")
-        measured = one_pass.measure(
-            released.cohort(held_out),
-            released.cohort(train),
-            [words.by_id(c) for c in dataset.classes],
-            dataset.classes,
-            sample=released.sampler(generator),
-            judge=Segmenter.from_bytes(store.clean.read(judge_document["path"])),
+        measured = subject.measure(
+            "validation",
+            config.chosen(profile.name, compute.threads),
             seed=config.seed,
-            config=chosen,
-            rules=rules,
             contexts=released.contexts(generator) if config.context_slices else None,
             champion=None if champion is None else released.sampler(champion),
-            intensity=dataset.intensity,
             segmenter=segmenter,
             judge_knows=knows,
             progress=progress_to(context, "images generated"),
         )
+        remarks = list(subject.remarks)
         confidence = None
         try:
             confidence = calibrated_confidence(
@@ -196,13 +174,17 @@ def validation_report(
                 date=f"{datetime.now(UTC):%Y-%m-%d}",
                 split="validation",
                 splits={name: counts["patients"] for name, counts in dataset.manifest["counts"].items()},
-                details={"MLflow run": checkpoint["run_id"], "Dagster run": context.run_id},
+                details={
+                    "MLflow run": checkpoint["run_id"],
+                    "Dagster run": context.run_id,
+                    "Locked test": locked_test.in_words(locked_test.locked_test_openings(store.clean)),
+                },
             ),
             edits=edits,
             champion=beside,
             confidence=confidence,
         )
-        card, told = _card(described, generator, dataset, checkpoint, mlflow, report, verdict)
+        card, told = _card(subject.described, generator, dataset, checkpoint, mlflow, report, verdict)
         page = report.html.encode()
         document = json.dumps(report.document, indent=1, sort_keys=True).encode()
         calibration = None if confidence is None else _publish_calibration(store.clean, confidence.calibration)

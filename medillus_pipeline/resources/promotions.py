@@ -40,15 +40,14 @@ Approvals = Callable[[str], Sequence[Approval]]
 class Registry:
     """Where promotions are kept, and what this installation asks of a version.
 
-    `approvals` is the door of human review; `locked_test` evaluates a version on the locked test, None where this
-    release cannot.
+    `locked_test` evaluates a version on the locked test; `approvals` is the door of human review.
     """
 
     clean: Zone
     mlflow: MLflowResource
     profile: str
+    locked_test: LockedTest
     approvals: Approvals = lambda _version: ()
-    locked_test: LockedTest | None = None
 
 
 @dataclass(frozen=True)
@@ -83,15 +82,10 @@ def promote(registry: Registry, *, run_id: str, reason: str = "", again: bool = 
         report = {**report, "dataset_rules_sha256": _rules_of(registry.clean, checkpoint["dataset_manifest"])}
         now = _present(registry.clean, unknown=report)
         missing = what_is_missing(report, checkpoint["version"], profile, now, past, approvals, again=again)
-        if profile.locked_test and registry.locked_test is None:
-            missing.append(
-                f"profile {profile.name} asks for the locked test ({profile.locked_test_reason}) This release has no "
-                "step that evaluates a version on it"
-            )
         if missing:
             raise GateError("not promoted; the champion, if any, stays as it is. " + " | ".join(missing))
         kept = past.last is not None and past.champion == version
-        if profile.locked_test and registry.locked_test is not None and not kept:
+        if profile.locked_test and not kept:
             _pass_locked_test(registry, version, run_id, report["dataset_fingerprint"])
         document = {
             "version": version,
@@ -288,7 +282,6 @@ def _follow(
 
 def _pass_locked_test(registry: Registry, version: str, run_id: str, dataset_fingerprint: str) -> None:
     """Open the locked test for a version that lacks nothing else; raises GateError when it does not pass there."""
-    assert registry.locked_test is not None
     number = record_opening(registry.clean, version, run_id, dataset_fingerprint)
     verdict = registry.locked_test(version)
     if not verdict.passed:

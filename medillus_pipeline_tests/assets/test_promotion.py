@@ -131,16 +131,15 @@ def test_a_report_that_does_not_hold_now_promotes_nothing(settings: Settings, st
     assert rows(settings) == []
 
 
-def test_a_strict_profile_names_approvals_roles_and_the_locked_test_in_one_message(strict: Settings) -> None:
+def test_a_strict_profile_names_all_that_is_missing_in_one_message_and_opens_no_locked_test(strict: Settings) -> None:
     validated(strict, "1", judge_sha256="0" * 64)
     with pytest.raises(GateError) as refused:
         promotions.promote(registry(strict), run_id="r")
     parts = str(refused.value).split(" | ")
-    assert len(parts) == 4
-    for part, said in zip(
-        parts, ("another judge", "2 human approvals", "1 must be by a physician", "locked test"), strict=True
-    ):
+    assert len(parts) == 3
+    for part, said in zip(parts, ("another judge", "2 human approvals", "1 must be by a physician"), strict=True):
         assert said in part
+    assert locked_test_openings(strict.clean) == ()
 
 
 def measured_as(figures: dict[str, float]) -> Callable[[str], Verdict]:

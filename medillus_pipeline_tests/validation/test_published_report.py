@@ -9,7 +9,9 @@ import dagster as dg
 import pytest
 
 from medillus_pipeline import published
-from medillus_pipeline.assets.validation import validation_report
+from medillus_pipeline.assets.measuring import locked_test_of
+from medillus_pipeline.assets.validation import ValidationConfig, validation_report
+from medillus_pipeline.errors import InputError
 from medillus_pipeline.resources.compute import ComputeResource
 from medillus_pipeline.resources.mlflow import MLflowResource
 from medillus_pipeline.resources.store import StoreResource
@@ -130,3 +132,17 @@ def test_a_champion_that_another_judge_measured_is_not_compared(settings: Settin
         assert figures["organ_hu_error_champion"] == figures["organ_hu_error"]
     finally:
         client.set_registered_model_alias(mlflow.model, "champion", document["version"])
+
+
+def test_the_locked_test_measures_its_own_patients_and_keeps_the_figures(settings: Settings):
+    store, mlflow = StoreResource.of(settings), MLflowResource.of(settings)
+    chosen = ValidationConfig(**FEW)
+    verdict = locked_test_of(store, mlflow, lambda profile: chosen.chosen(profile, threads=1), seed=chosen.seed)
+    version = published.require(store.clean, "generator_checkpoint")["version"]
+    said = verdict(version)
+    kept = published.require(store.clean, f"locked_test-{version}")
+    assert kept["sentence"] == said.sentence and "dice_recovery" in kept["figures"]
+    _, report_document = report(settings)
+    assert kept["figures"]["judge_dice_real"] != report_document["figures"]["judge_dice_real"]
+    with pytest.raises(InputError, match="version 99 is not the newest"):
+        verdict("99")
