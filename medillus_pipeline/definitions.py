@@ -58,6 +58,7 @@ def build_defs(
     chosen = settings or Settings.from_environment()
     return dg.Definitions(
         assets=dg.load_assets_from_modules(STAGES),
+        asset_checks=dg.load_asset_checks_from_modules(STAGES),
         jobs=[*JOBS, *REVIEW_JOBS, *STEWARDSHIP_JOBS],
         sensors=[*SENSORS, *REVIEW_SENSORS, *STEWARDSHIP_SENSORS],
         schedules=SCHEDULES,

@@ -97,6 +97,7 @@ def test_every_check_job_sensor_and_schedule_is_described(definitions: dg.Defini
         "retrain",
         "promote",
         "rollback",
+        "watch_champion",
         "retract",
         "withdraw_patient",
         "housekeeping",
@@ -112,8 +113,12 @@ def test_every_check_job_sensor_and_schedule_is_described(definitions: dg.Defini
         "retrain_on_new_masks",
         "promote_by_itself",
     }
-    (nightly,) = repository.schedule_defs
-    assert nightly.cron_schedule == "0 2 * * *"
+    assert {schedule.name: schedule.cron_schedule for schedule in repository.schedule_defs} == {
+        "nightly_retraining": "0 2 * * *",
+        "hourly_look_at_the_champion": "17 * * * *",
+    }
+    checks = {check.name for check in definitions.resolve_asset_graph().asset_check_keys}
+    assert {"aliases_as_recorded", "champion_report_current"} <= checks
 
 
 def test_a_check_of_a_partitioned_asset_is_partitioned_too(definitions: dg.Definitions) -> None:

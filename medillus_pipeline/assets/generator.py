@@ -18,6 +18,7 @@ from medillus_pipeline.assets.dataset import anatomical_prior, training_dataset
 from medillus_pipeline.assets.publishing import picture, progress_to
 from medillus_pipeline.assets.torchrun import train_in_processes
 from medillus_pipeline.assets.training import CODE_VERSION, training_key
+from medillus_pipeline.errors import ConfigurationError, InputError
 from medillus_pipeline.failures import RETRY, failing_clearly
 from medillus_pipeline.resources.compute import ComputeResource
 from medillus_pipeline.resources.mlflow import MLflowResource
@@ -35,8 +36,10 @@ class GeneratorRunConfig(dg.Config):
     """How the generator is trained."""
 
     family: Literal["flow", "gan"] = Field(default="flow", description="Model family: the rectified flow, or the GAN.")
-    preset: str = Field(
-        default="demo", description="Model preset: demo (CPU), workstation (one GPU), node (several), tiny for tests."
+    preset: str | None = Field(
+        default=None,
+        description="Model preset: demo (CPU), workstation (one GPU), node (several), tiny for tests; unset: the "
+        "dataset's.",
     )
     steps: int | None = Field(default=None, ge=1, description="Training steps; unset: the preset's.")
     batch_size: int | None = Field(default=None, ge=1, description="Slices in a training step; unset: the preset's.")
@@ -66,11 +69,11 @@ class GeneratorRunConfig(dg.Config):
         default=None, ge=0, le=1000, description="Weight of that loss; unset: the preset's."
     )
 
-    def chosen(self, threads: int) -> "GeneratorConfig | GanConfig":
+    def chosen(self, dataset_preset: str, threads: int) -> "GeneratorConfig | GanConfig":
         """The preset's configuration of the family, with what is set here; processes of one machine share `threads`."""
         from medillus_pipeline.generation.config import preset
 
-        base = getattr(preset(self.preset), "generator" if self.family == "flow" else "gan")
+        base = getattr(preset(self.preset or dataset_preset), "generator" if self.family == "flow" else "gan")
         asked: dict[str, Any] = {
             "steps": self.steps,
             "batch_size": self.batch_size,
@@ -78,7 +81,11 @@ class GeneratorRunConfig(dg.Config):
             "devices": self.processes,
             "nodes": self.nodes,
         }
-        if self.family == "gan" and self.perceptual_weights is not None:
+        if (self.perceptual_weights is not None or self.perceptual) and self.family != "gan":
+            raise ConfigurationError("the perceptual loss is the gan's: choose family gan, or leave it")
+        if self.perceptual and self.perceptual_weights is None:
+            raise ConfigurationError("a perceptual loss needs perceptual_weights: name a segmenter's weights file")
+        if self.perceptual_weights is not None:
             sha256 = hashlib.sha256(_read_weights(self.perceptual_weights)).hexdigest()
             asked |= {"perceptual": self.perceptual, "perceptual_sha256": sha256}
         set_here = {name: value for name, value in asked.items() if value is not None}
@@ -118,7 +125,10 @@ def generator_checkpoint(
         dataset = load_snapshot(store.clean, prior_document["dataset_manifest"])
         prior = Prior.from_bytes(store.clean.read(prior_document["path"]))
         words = vocabulary.load()
-        chosen = config.chosen(compute.threads)
+        chosen = config.chosen(dataset.preset, compute.threads)
+        judge = published.current(store.clean, "judge")
+        if chosen.family == "gan" and chosen.perceptual and judge and judge["sha256"] == chosen.perceptual_sha256:
+            raise ConfigurationError("the judge measures only and takes part in no loss: name another weights file")
         described = chosen.model_dump(mode="json", exclude={"threads"})
         start = None if config.start_from is None else registered_models.weights_of(mlflow, config.start_from)
         begun = {} if start is None else {"start_sha256": hashlib.sha256(start).hexdigest()}
@@ -189,7 +199,7 @@ def generator_checkpoint(
                             words,
                             prior_sha256=prior_document["sha256"],
                             prior=prior.describe(),
-                            **begun,
+                            start_sha256=begun.get("start_sha256"),
                         ),
                     )
                     code = model_file.write_model_file(package)
@@ -261,8 +271,6 @@ def _train_here(
 
 
 def _read_weights(path: str) -> bytes:
-    from medillus_pipeline.errors import InputError
-
     try:
         return Path(path).expanduser().read_bytes()
     except OSError as error:

@@ -89,10 +89,14 @@ def illustrations(
     from medillus_pipeline.illustration.confidence import agreement, calibrated, provenance
     from medillus_pipeline.illustration.figure import draw_figure
     from medillus_pipeline.illustration.request import FigureRequest
+    from medillus_pipeline.resources import promotions
 
     with failing_clearly():
         compute.use_torch_threads()
         champion = published.require(store.clean, "promoted_generator")
+        stale = tuple(promotions.stale_champion(store.clean))
+        if stale:
+            context.log.warning(f"the champion is stale: {'; '.join(stale)}")
         segmenter_document = published.require(store.clean, "organ_segmenter")
         held_out = load_snapshot(store.clean, champion["dataset_manifest"]).split("validation")
         words = vocabulary.load()
@@ -101,7 +105,8 @@ def illustrations(
         segmenter = Segmenter.from_bytes(store.clean.read(segmenter_document["path"]))
         channel_of = {identifier: i + 1 for i, identifier in enumerate(segmenter.classes)}
         chosen = _spread(held_out, config.figures)
-        images = generator.sample(held_out.labels[chosen], held_out.levels[chosen], seed=config.seed)
+        told = held_out.told(chosen, generator.attributes)
+        images = generator.sample(held_out.labels[chosen], held_out.levels[chosen], seed=config.seed, **told)
         probabilities = segmenter.predict(images)
         lookup = _lookup(held_out.classes)
         calibration, why_none = _calibration(store.clean, champion["version"], segmenter_document["sha256"])
@@ -133,9 +138,11 @@ def illustrations(
                         split=index["split"],
                         model_name=mlflow.model,
                         model_version=champion["version"],
+                        model_stale=stale,
                         dataset_fingerprint=champion["dataset_fingerprint"],
                         seed=config.seed,
                         steps=generator.release_steps,
+                        ethics=champion.get("ethics"),
                         code_version=__version__,
                         vocabulary_version=words.version,
                         run_ids={"mlflow": champion["run_id"], "dagster": context.run_id},

@@ -127,3 +127,9 @@ def locked_test_of(
         return found
 
     return verdict
+
+
+def ethics_of(store: StoreResource) -> dict[str, str] | None:
+    """The ethics record of the roster: intended use, who answers for it, since when; None where there is none."""
+    record = store.roster().ethics if store.reviewers_file else None
+    return None if record is None else record.record()

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import dagster as dg
 from pydantic import Field
 
-from medillus_pipeline.assets.measuring import locked_test_of
+from medillus_pipeline.assets.measuring import ethics_of, locked_test_of
 from medillus_pipeline.assets.validation import ValidationConfig, validation_report
 from medillus_pipeline.failures import RETRY, failing_clearly
 from medillus_pipeline.resources.mlflow import MLflowResource
@@ -51,6 +51,7 @@ def registry_of(store: StoreResource, mlflow: MLflowResource) -> "Registry":
         mlflow,
         store.profile,
         approvals=lambda version: recorded_approvals(store, mlflow, version),
+        ethics=ethics_of(store),
         locked_test=locked_test_of(store, mlflow, lambda profile: config.chosen(profile, threads=1), seed=config.seed),
     )
 

@@ -146,8 +146,8 @@ def _pictures(
     for done, place in enumerate(generated, start=1):
         row = rows[place]
         levels, maps = dataset.levels[[row]], np.asarray(dataset.labels[[row]])
-        said = [[word for word in dataset.attributes[row] if word in generator.attributes]]
-        images[place] = generator.sample(maps, levels, seed=seed + place, said=said)[0]
+        told = dataset.told([row], generator.attributes)
+        images[place] = generator.sample(maps, levels, seed=seed + place, **told)[0]
         tell(done, len(generated))
     return np.stack(
         [

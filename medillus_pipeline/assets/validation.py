@@ -16,7 +16,7 @@ from pydantic import Field
 from medillus_pipeline import __version__, published
 from medillus_pipeline.assets.champion import beside_champion
 from medillus_pipeline.assets.generator import generator_checkpoint
-from medillus_pipeline.assets.measuring import load_subject
+from medillus_pipeline.assets.measuring import ethics_of, load_subject
 from medillus_pipeline.assets.publishing import progress_to
 from medillus_pipeline.assets.training import judge, organ_segmenter
 from medillus_pipeline.errors import InputError
@@ -184,7 +184,7 @@ def validation_report(
             champion=beside,
             confidence=confidence,
         )
-        card, told = _card(subject.described, generator, dataset, checkpoint, mlflow, report, verdict)
+        card, told = _card(subject.described, generator, dataset, checkpoint, mlflow, report, verdict, ethics_of(store))
         page = report.html.encode()
         document = json.dumps(report.document, indent=1, sort_keys=True).encode()
         calibration = None if confidence is None else _publish_calibration(store.clean, confidence.calibration)
@@ -270,6 +270,7 @@ def _card(
     mlflow: MLflowResource,
     report: "Report",
     verdict: "Verdict",
+    ethics: dict[str, str] | None,
 ) -> tuple[str, str]:
     """The model card with the verdict, and what the registry says of the version."""
     from medillus_pipeline.annotation import vocabulary
@@ -285,6 +286,7 @@ def _card(
         prior=generator.prior.describe(),
         start_sha256=tags.get("start_sha256"),
         verdict=verdict_lines(verdict, report),
+        ethics=ethics,
     )
     return card, f"{model_card.summary(described, dataset.manifest)} {verdict.sentence}"
 

@@ -69,4 +69,11 @@ rollback = dg.define_asset_job(
     tags={"stage": "promote"},
 )
 
-JOBS = [ingest_delivery, ingest_annotations, label_scans, retrain, promote, rollback]
+watch_champion = dg.define_asset_job(
+    "watch_champion",
+    selection=dg.AssetSelection.checks_for_assets(promoted_generator),
+    description="Look whether MLflow's aliases are as recorded, and whether the champion's report still holds.",
+    tags={"stage": "promote"},
+)
+
+JOBS = [ingest_delivery, ingest_annotations, label_scans, retrain, promote, rollback, watch_champion]

@@ -36,6 +36,7 @@ OF_MODELS = ("training_dataset", "anatomical_prior", "generator_checkpoint", "va
 FIGURES = "illustrations"
 HANDLED = 200
 """Names that the sensor's cursor remembers."""
+UNDER_WAY = [dg.DagsterRunStatus.STARTING, dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.CANCELING]
 REASON = "trained on data of a patient who was withdrawn"
 
 
@@ -111,8 +112,16 @@ def withdraw(
     name, vault, clean, instance = config.request, store.vault, store.clean, context.instance
     with failing_clearly(restricted=True):
         if records.read(vault, "withdrawals", name, "record") is not None:
+            withdrawal.forget_plan(vault, name)
             context.log.info("this withdrawal is done, and its record stands in the vault")
             return
+        if others := [
+            run for run in instance.get_runs(dg.RunsFilter(statuses=UNDER_WAY)) if run.run_id != context.run_id
+        ]:
+            raise PermanentError(
+                f"{len(others)} other runs are in progress, and what they hold in memory would outlive this one: wait "
+                "until they are done, or stop them, then execute this run again"
+            )
         patient = withdrawal.requested(vault, name)
         records.refuse_patient(vault, patient)
         leaving = withdrawal.plan(vault, clean, name)

@@ -136,11 +136,19 @@ def _member_count(landing: Zone, source: str) -> int | None:
             entries = _entries(archive)
     except ARCHIVE_FAULTS:
         return None
-    return len(entries) if entries and not _too_large(entries) else None
+    return len(entries) if entries and not too_large(entries) else None
 
 
-def _too_large(entries: list[zipfile.ZipInfo]) -> bool:
+def too_large(entries: list[zipfile.ZipInfo]) -> bool:
+    """Whether an archive is past what is read of one."""
     return len(entries) > MAXIMUM_MEMBERS or sum(entry.file_size for entry in entries) > MAXIMUM_ARCHIVE_BYTES
+
+
+def swollen(entry: zipfile.ZipInfo) -> bool:
+    """Whether a member is past what is read of one, or a bomb."""
+    return entry.file_size > MAXIMUM_MEMBER_BYTES or (
+        entry.file_size > 1 << 20 and entry.file_size > MAXIMUM_RATIO * max(entry.compress_size, 1)
+    )
 
 
 def _members(source: str, handle: io.IOBase, first: int, last: int | None) -> Iterator[SourceFile]:
@@ -152,7 +160,7 @@ def _members(source: str, handle: io.IOBase, first: int, last: int | None) -> It
         return
     if not entries:
         yield _problem(source, "", 0, Reason.NOT_DICOM)
-    elif _too_large(entries):
+    elif too_large(entries):
         yield _problem(source, "", 0, Reason.ARCHIVE_LIMIT)
     else:
         taken: set[str] = set()
@@ -182,8 +190,7 @@ def _member(archive: zipfile.ZipFile, entry: zipfile.ZipInfo, source: str, name:
         return _problem(source, name, entry.file_size, Reason.UNSAFE_ARCHIVE_MEMBER)
     if entry.flag_bits & 1:
         return _problem(source, name, entry.file_size, Reason.ARCHIVE_ENCRYPTED)
-    swollen = entry.file_size > 1 << 20 and entry.file_size > MAXIMUM_RATIO * max(entry.compress_size, 1)
-    if entry.file_size > MAXIMUM_MEMBER_BYTES or swollen:
+    if swollen(entry):
         return _problem(source, name, entry.file_size, Reason.ARCHIVE_LIMIT)
     try:
         with archive.open(entry) as stream:

@@ -37,6 +37,7 @@ class Batch:
     * `label` (n, h, w) int64 class indices, everything that is drawn;
     * `given` (n, h, w) int64, the label without the classes left out;
     * `drawn` (n, classes) bool, False where `given` says nothing of a class: it may be there all the same;
+    * `claimed` (n, classes) bool, False where `label` says nothing of a class, since its annotator never drew it;
     * `level` (n,) float32, position along the body, feet to head;
     * `attributes` (n, A) float32 multi-hot, zero what is unknown or withheld;
     * `context` (n, 4, h, w) float32 one-hot tissue of the image (its middle channel), zeros where withheld;
@@ -47,6 +48,7 @@ class Batch:
     label: Tensor
     given: Tensor
     drawn: Tensor
+    claimed: Tensor
     level: Tensor
     attributes: Tensor
     context: Tensor
@@ -90,6 +92,7 @@ class Batches:
         self.balance = Balance(dataset.patients, [row["labels"] for row in dataset.rows], config)
         self.augmentation = Augmentation(config, dataset.values.shape[-1])
         self.levels, self.claimed = dataset.levels, dataset.claimed
+        self.scale = max(1, dataset.values.shape[-1] // 64)  # a proposed context is as coarse at every size
         # Position v of the table is the int16 with the bits of v: values index it without arithmetic.
         self.mapped = dataset.intensity.forward(np.arange(2**16, dtype=np.uint16).view(np.int16))
         self.modalities = [row["modality"] for row in dataset.rows]
@@ -121,6 +124,7 @@ class Batches:
             label=torch.from_numpy(label),
             given=torch.from_numpy(label * shown),
             drawn=torch.from_numpy(drawn),
+            claimed=torch.from_numpy(self.claimed[rows]),
             level=torch.from_numpy(self.levels[rows]),
             attributes=torch.from_numpy(self.attributes[rows] * told),
             context=torch.from_numpy(context),
@@ -133,7 +137,7 @@ class Batches:
         row = self.balance.row(*random.random(3))
         time = random.standard_normal()
         context, coarse, any_attribute, any_mask, partial = random.random(5)
-        squares = 2 ** int(random.integers(1, 4)) if coarse < config.context_coarse else 1
+        squares = 2 ** int(random.integers(1, 4)) * self.scale if coarse < config.context_coarse else 1
         left_out = random.random(len(self.dataset.classes)) < 0.5
         withheld = random.random(int(self.kind.max(initial=-1)) + 1) < config.attribute_dropout
         values = np.ascontiguousarray(self.dataset.images([row])[0], np.int16)
@@ -151,7 +155,8 @@ class Batches:
         # an empty mask would tell that the others are not there either.
         drawn = ~(left_out & (partial < config.partial_masks)) & (any_mask >= config.no_mask) & self.claimed[row]
         told = ~withheld[self.kind] & (any_attribute >= config.no_attributes)
-        return _Sample(row, image, label, drawn, told, context >= config.context_dropout, squares, noise, time)
+        told_context = context >= config.context_dropout and modality == CALIBRATED
+        return _Sample(row, image, label, drawn, told, told_context, squares, noise, time)
 
 
 @dataclass(frozen=True)

@@ -92,3 +92,17 @@ def default_attributes(known: Sequence[str]) -> list[str]:
     """What may be said of an image of which nothing is: its modality, where the model knows but one."""
     modalities = [name for name in known if name.startswith("modality=")]
     return modalities if len(modalities) == 1 else []
+
+
+def with_context(modalities: Sequence[str], attributes: Sequence[str], said: Tensor) -> Tensor:
+    """(n, 1, 1, 1): 1 where a tissue context may be proposed, by what is `said` (n, attributes) of each image.
+
+    The thresholds between tissues are HU, so a model is told of a context for CT alone.
+    """
+    if list(modalities) == ["CT"]:
+        told = torch.ones(len(said))
+    elif "modality=CT" in attributes:
+        told = said[:, list(attributes).index("modality=CT")]
+    else:
+        told = torch.zeros(len(said))
+    return told[:, None, None, None]

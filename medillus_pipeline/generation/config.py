@@ -143,15 +143,13 @@ class GeneratorConfig(_Config):
     ema_decay: float = Field(default=0.995, ge=0, lt=1, description="decay of the moving average of the weights")
     gradient_clip: float = Field(default=1.0, gt=0, description="greatest norm of the gradient")
     time_mean: float = Field(
-        default=0.7,
+        default=1.0,
         description="mean of the logit-normal flow time; positive is nearer the image, where what differs between "
         "patients is decided",
     )
     time_deviation: float = Field(default=1.0, gt=0, description="standard deviation of the logit-normal flow time")
     augmentation: AugmentationConfig = AugmentationConfig()
-    precision: Literal["bf16-mixed", "32-true", "16-mixed"] = Field(
-        default="bf16-mixed", description="Lightning Fabric precision"
-    )
+    precision: Literal["bf16-mixed", "32-true"] = Field(default="bf16-mixed", description="Lightning Fabric precision")
     accelerator: Literal["cpu", "gpu", "auto"] = Field(default="cpu", description="Lightning Fabric accelerator")
     devices: int = Field(default=1, ge=1, le=64, description="number of devices, or of processes on a CPU")
     nodes: int = Field(default=1, ge=1, le=1024, description="number of machines")
@@ -229,9 +227,7 @@ class GanConfig(_Config):
     ema_decay: float = Field(default=0.995, ge=0, lt=1, description="decay of the moving average of the generator")
     gradient_clip: float = Field(default=5.0, gt=0, description="greatest norm of either gradient")
     augmentation: AugmentationConfig = AugmentationConfig()
-    precision: Literal["bf16-mixed", "32-true", "16-mixed"] = Field(
-        default="bf16-mixed", description="Lightning Fabric precision"
-    )
+    precision: Literal["bf16-mixed", "32-true"] = Field(default="bf16-mixed", description="Lightning Fabric precision")
     accelerator: Literal["cpu", "gpu", "auto"] = Field(default="cpu", description="Lightning Fabric accelerator")
     devices: int = Field(default=1, ge=1, le=64, description="number of devices, or of processes on a CPU")
     nodes: int = Field(default=1, ge=1, le=1024, description="number of machines")
@@ -258,7 +254,7 @@ PRESETS: dict[str, GenerationConfig] = {
     "demo": GenerationConfig(),
     "workstation": GenerationConfig(
         dataset=DatasetConfig(preset="workstation", size=256),
-        prior=PriorConfig(levels=48),
+        prior=PriorConfig(levels=48, plane_smoothing=4),
         judge=SegmenterConfig(channels=(32, 64, 128, 256), steps=6000, batch_size=16, learning_rate=3e-3),
         organ_segmenter=SegmenterConfig(channels=(24, 48, 96, 192, 256), steps=6000, batch_size=16, learning_rate=3e-3),
         generator=GeneratorConfig(
@@ -272,7 +268,8 @@ PRESETS: dict[str, GenerationConfig] = {
             learning_rate=3e-4,
             warmup_steps=1000,
             ema_decay=0.9995,
-            accelerator="auto",
+            augmentation=AugmentationConfig(shift_pixels=8, elastic_pixels=4),
+            accelerator="gpu",
             channels_last=True,
             checkpoint_every=1000,
             log_every=100,
@@ -291,7 +288,8 @@ PRESETS: dict[str, GenerationConfig] = {
             ramp_start=2000,
             ramp_steps=6000,
             ema_decay=0.9995,
-            accelerator="auto",
+            augmentation=AugmentationConfig(shift_pixels=8, elastic_pixels=4),
+            accelerator="gpu",
             checkpoint_every=1000,
             log_every=100,
             preview_every=5000,
@@ -299,7 +297,7 @@ PRESETS: dict[str, GenerationConfig] = {
     ),
     "node": GenerationConfig(
         dataset=DatasetConfig(preset="node", size=512),
-        prior=PriorConfig(levels=64),
+        prior=PriorConfig(levels=64, plane_smoothing=8),
         judge=SegmenterConfig(channels=(32, 64, 128, 256, 256), steps=12_000, batch_size=16, learning_rate=3e-3),
         organ_segmenter=SegmenterConfig(
             channels=(24, 48, 96, 192, 256, 256), steps=12_000, batch_size=16, learning_rate=3e-3
@@ -315,7 +313,8 @@ PRESETS: dict[str, GenerationConfig] = {
             learning_rate=3e-4,
             warmup_steps=2000,
             ema_decay=0.9998,
-            accelerator="auto",
+            augmentation=AugmentationConfig(shift_pixels=16, elastic_pixels=8),
+            accelerator="gpu",
             devices=8,
             channels_last=True,
             checkpoint_every=1000,
@@ -335,7 +334,8 @@ PRESETS: dict[str, GenerationConfig] = {
             ramp_start=2000,
             ramp_steps=6000,
             ema_decay=0.9998,
-            accelerator="auto",
+            augmentation=AugmentationConfig(shift_pixels=16, elastic_pixels=8),
+            accelerator="gpu",
             devices=8,
             checkpoint_every=1000,
             log_every=100,

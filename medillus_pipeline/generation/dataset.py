@@ -79,6 +79,13 @@ class Dataset:
         sets = [drawn_in[row["series_instance_uid"], row["annotator"]] for row in self.rows]
         return np.array([[label in own for label in self.classes] for own in sets], bool).reshape(len(self), -1)
 
+    def told(self, rows: Sequence[int], known: Sequence[str]) -> dict[str, Any]:
+        """What a generator that knows the attributes `known` is told of these slices beside mask and level: the
+        arguments `drawn` and `said` of `Generator.sample`.
+        """
+        said = [[name for name in self.attributes[row] if name in known] for row in rows]
+        return {"drawn": self.claimed[list(rows)], "said": said}
+
     @property
     def patients(self) -> list[str]:
         """The patient of each slice."""

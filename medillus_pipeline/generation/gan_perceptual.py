@@ -20,14 +20,17 @@ class FeatureWeightsError(PermanentError):
 
 
 class FeatureNetwork(nn.Module):
-    """Frozen features of images (n, 1, h, w) in [-1, 1], one map for each resolution, finest first."""
+    """Frozen features of images (n, c, h, w) in [-1, 1], of their middle channel: one map for each resolution, finest
+    first.
+    """
 
     def __init__(self, segmenter: Segmenter) -> None:
         super().__init__()
         self.network = segmenter.network.eval().requires_grad_(False)
 
     def forward(self, image: Tensor) -> tuple[Tensor, ...]:
-        return tuple(self.network.encode(image))
+        middle = image.shape[1] // 2
+        return tuple(self.network.encode(image[:, middle : middle + 1]))
 
 
 def feature_network(weights: Path | None, config: GanConfig) -> FeatureNetwork | None:

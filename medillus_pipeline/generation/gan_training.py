@@ -74,7 +74,9 @@ class GanRecipe:
         real, made = (self.d_module(x, condition, said, drawn) for x in (image, samples[:n].detach()))
         d_losses = {
             "d_adversarial": gan_losses.discriminator_loss(config.adversarial, real.score, made.score),
-            "d_segmentation": gan_losses.segmentation_loss(real.segmentation, batch.label, of_all),
+            "d_segmentation": gan_losses.segmentation_loss(
+                real.segmentation, gan_losses.target(batch.label, batch.claimed), of_all
+            ),
         }
         d_loss = d_losses["d_adversarial"] + d_losses["d_segmentation"]
         if config.adversarial == "wgan-gp":

@@ -43,13 +43,14 @@ def model_card(
     prior: Mapping[str, Any] | None = None,
     start_sha256: str | None = None,
     verdict: Sequence[str] = (),
+    ethics: Mapping[str, str] | None = None,
     data_licence: str | None = None,
 ) -> str:
     """The card as Markdown; the same arguments give the same text.
 
     `described` is the model's config.json, `manifest` the dataset's, `prior` what `Prior.describe` says. `verdict`
-    holds the sentences of a validation report on this version, where there is one; `data_licence` is what the owner of
-    the data states.
+    holds the sentences of a validation report on this version, where there is one; `ethics` is the record of the
+    roster (see `review/roster.py`), `data_licence` what the owner of the data states.
     """
     modalities, size = described["modalities"], described["size"]
     units = {m: "HU" if m == "CT" else "series-normalised values, -1000 to 1000" for m in modalities}
@@ -67,6 +68,7 @@ def model_card(
         f"{FAMILIES[described['family']]}{CHANNELS if described['images'] == 3 else ''}",
         "## Intended use",
         INTENDED,
+        _responsible(ethics),
         "## Data",
         f"Dataset fingerprint `{described['dataset_fingerprint']}`, split `{described.get('split_hash')}`.",
         _table(
@@ -109,6 +111,13 @@ def summary(described: Mapping[str, Any], manifest: Mapping[str, Any], verdict: 
         f"dataset {described['dataset_fingerprint'][:8]}. {NOT_FOR_DIAGNOSIS}. The model card is the artifact card.md."
         + (f" {verdict}" if verdict else "")
     )
+
+
+def _responsible(ethics: Mapping[str, str] | None) -> str:
+    if ethics is None:
+        return "No ethics record stood when this card was written."
+    said = f"On record since {ethics['date']}: {ethics['intended_use']}. Responsible: {ethics['responsible']}."
+    return f"{said} Reference: {ethics['reference']}." if ethics.get("reference") else said
 
 
 def _counts(modalities: Sequence[str], manifest: Mapping[str, Any]) -> Mapping[str, Mapping[str, Mapping[str, int]]]:

@@ -18,6 +18,9 @@ from medillus_pipeline.generation.conditions import TISSUES, condition_channels
 LEAST_REST = 0.05
 """Least time left (1 - time) that the velocity is divided by: bounds the weight of nearly finished images."""
 
+LEAST_REST_SAMPLED = 1e-3
+"""The same when sampling: the last of up to 1000 steps ends at the predicted image, and no noise is left over."""
+
 
 def groups(channels: int) -> int:
     """Groups of a GroupNorm: the greatest of 8, 4, 2, 1 that divides the channels."""
@@ -50,7 +53,7 @@ class Attention(nn.Module):
 
     def __init__(self, channels: int) -> None:
         super().__init__()
-        self.heads = max(1, channels // 32)
+        self.heads = next(heads for heads in range(max(1, channels // 32), 0, -1) if channels % heads == 0)
         self.norm = nn.GroupNorm(groups(channels), channels)
         self.project = nn.Conv2d(channels, 3 * channels, 1)
         self.leave = _silent(nn.Conv2d(channels, channels, 1))
@@ -136,7 +139,8 @@ class FlowUNet(nn.Module):
         x = functional.pixel_shuffle(self.unpatch(x), self.patch)
         x = self.detail(torch.cat([x, given[:, : self.sharp]], 1))
         image = self.image(functional.silu(self.leave(x))).float()
-        return (image - noisy) / (1 - time).clamp(min=LEAST_REST)[:, None, None, None]
+        least = LEAST_REST if self.training else LEAST_REST_SAMPLED
+        return (image - noisy) / (1 - time).clamp(min=least)[:, None, None, None]
 
 
 def _silent(layer: nn.Conv2d) -> nn.Conv2d:

@@ -10,7 +10,7 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -110,7 +110,10 @@ def _sample_to_folder(
     described = model.described
     parameters = parameters_of(request, described)
     modality, attributes = modality_drawn(request, described), attributes_told(request, described)
-    size, field_of_view = int(described["size"]), _field_of_view(model.manifest["config"], request.body_part)
+    size, field_of_view = (
+        int(described["size"]),
+        _field_of_view(model.manifest["config"], request.body_part, described["attributes"]),
+    )
     given = read_mask(
         mask.read_bytes(),
         described["classes"],
@@ -157,8 +160,11 @@ def _sample_to_folder(
     return Sampled(request.count, attributes, given.placement, tuple(names[label] for label in given.lost))
 
 
-def _field_of_view(config: Mapping[str, Any], body_part: str | None) -> float:
-    return float(config["field_of_view_mm"].get((body_part or "").upper(), config["default_field_of_view_mm"]))
+def _field_of_view(config: Mapping[str, Any], body_part: str | None, attributes: Sequence[str]) -> float:
+    """mm; of a model that learned from one body part alone it is that part's, if none is named."""
+    learned = [name.partition("=")[2] for name in attributes if name.startswith("body_part=")]
+    part = body_part or (learned[0] if len(learned) == 1 else "")
+    return float(config["field_of_view_mm"].get(part.upper(), config["default_field_of_view_mm"]))
 
 
 def _put(destination: Path, files: Mapping[str, bytes]) -> None:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from medillus_pipeline.generation.compute import cpu_threads, weights_from_bytes, weights_to_bytes
-from medillus_pipeline.generation.conditions import TISSUES, conditions, default_attributes, noise_for
+from medillus_pipeline.generation.conditions import TISSUES, conditions, default_attributes, noise_for, with_context
 from medillus_pipeline.generation.config import GanConfig, GeneratorConfig
 from medillus_pipeline.generation.dataset import Dataset
 from medillus_pipeline.generation.families import Family, Network, build_network, draw_images
@@ -20,8 +20,9 @@ from medillus_pipeline.generation.shape_model import likely_levels
 
 FORMAT = 2
 SAMPLE_BATCH = 32
-SHAPE_SEED = 2**32
-"""Added to a seed for the noise of proposed shapes, which must not be that of the pixels."""
+SHAPE_SEED = 0x9E3779B9
+"""Added to a seed for the noise of proposed shapes, which must not be that of the pixels. Below 2**32: torch's
+generator on the CPU takes the lowest 32 bits of a seed alone."""
 
 CONFIGS = {"flow": GeneratorConfig, "gan": GanConfig}
 Context = Literal["proposed", "none"]
@@ -98,6 +99,10 @@ class Generator:
         """As `sample`, with all channels: (n, images, h, w)."""
         labels = self._labels(class_maps)
         count = len(labels)
+        if isinstance(context, str) and context not in ("proposed", "none"):
+            raise ValueError(f"the context is proposed or none, not {context!r}")
+        if steps is not None and steps < 1:
+            raise ValueError(f"steps are 1 or more, not {steps}")
         told = torch.ones((count, len(self.classes)), dtype=torch.bool)
         if drawn is not None:
             told = torch.from_numpy(np.asarray(drawn, bool))
@@ -107,6 +112,8 @@ class Generator:
             height = likely_levels(occupancy, labels, told)
         else:
             height = torch.as_tensor(np.asarray(levels), dtype=torch.float32)
+            if height.shape != (count,) or not ((height >= 0) & (height <= 1)).all():
+                raise ValueError(f"give {count} levels, 0 (feet) to 1 (head)")
         multi_hot = self._said(said, count)
         noise = noise_for(count, (self.images, self.size, self.size), seed)
         latent = noise_for(count, (shapes.latents,), seed + SHAPE_SEED)
@@ -120,6 +127,7 @@ class Generator:
                     tissues = torch.as_tensor(np.asarray(context[part]), dtype=torch.float32)
                 elif context == "proposed":
                     tissues = shapes.propose_context(*known, latent[part])
+                    tissues *= with_context(self.modalities, self.attributes, multi_hot[part])
                 else:
                     tissues = torch.zeros((len(labels[part]), TISSUES, self.size, self.size))
                 drawn_images = draw_images(
@@ -229,10 +237,10 @@ def sample_sheet(
     a 50/350 HU window.
     """
     labels = np.asarray(dataset.labels[rows])
-    known = set(generator.attributes)
-    said = [[name for name in dataset.attributes[row] if name in known] for row in rows for _ in range(samples)]
+    many = [row for row in rows for _ in range(samples)]
+    told = dataset.told(many, generator.attributes)
     generated = generator.sample(
-        np.repeat(labels, samples, 0), np.repeat(dataset.levels[rows], samples), seed=seed, said=said, steps=steps
+        np.repeat(labels, samples, 0), dataset.levels[many], seed=seed, steps=steps, **told
     ).reshape(len(rows), samples, *labels.shape[1:])
     colours = class_colours(dataset.classes, palette)
     lines = []

@@ -13,13 +13,14 @@ import torch
 from mlflow.pyfunc.model import PythonModel
 from safetensors.torch import load_file
 
-from medillus_pipeline.generation.conditions import TISSUES, conditions, default_attributes, noise_for
+from medillus_pipeline.generation.conditions import TISSUES, conditions, default_attributes, noise_for, with_context
 from medillus_pipeline.generation.families import build_network, draw_images
 from medillus_pipeline.generation.shape_model import ShapeModel, likely_levels
 
 SERVED_BATCH = 32
-SHAPE_SEED = 2**32
-"""Added to a seed for the noise of proposed shapes, which must not be that of the pixels."""
+SHAPE_SEED = 0x9E3779B9
+"""Added to a seed for the noise of proposed shapes, which must not be that of the pixels. Below 2**32: torch's
+generator on the CPU takes the lowest 32 bits of a seed alone."""
 
 
 class ServedGenerator(PythonModel):
@@ -58,16 +59,24 @@ class ServedGenerator(PythonModel):
         params = params or {}
         labels = self._labels(np.asarray(model_input["mask"]))
         levels = torch.as_tensor(np.asarray(model_input["level"], np.float32))
-        if len(levels) != len(labels):
+        if levels.shape != labels.shape[:1]:
             raise ValueError(f"{len(labels)} masks and {len(levels)} levels: give one level for each mask (or NaN)")
         drawn = torch.ones((len(labels), len(self.classes)), dtype=torch.bool)
         if params.get("partial", False):
             drawn = torch.stack([(labels == c + 1).flatten(1).any(1) for c in range(len(self.classes))], 1)
-        levels = torch.where(levels.isnan(), likely_levels(self.occupancy, labels, drawn), levels)
+        unplaced = levels.isnan()
+        if not (unplaced | ((levels >= 0) & (levels <= 1))).all():
+            raise ValueError("a level is 0 (feet) to 1 (head), or NaN for the likeliest")
+        if unplaced.any():
+            levels = levels.clone()
+            levels[unplaced] = likely_levels(self.occupancy, labels[unplaced], drawn[unplaced])
         said = self._said(str(params.get("attributes", "")), len(labels))
         steps = int(params.get("steps", self.described["config"].get("release_steps", 1)))
-        if steps < 1:
-            raise ValueError(f"steps are 1 or more, not {steps}")
+        if not 1 <= steps <= 1000:
+            raise ValueError(f"steps are 1 to 1000, not {steps}")
+        guidance = float(params.get("guidance", 1.0))
+        if not 0 <= guidance <= 20:
+            raise ValueError(f"the guidance is 0 to 20, not {guidance}")
         fill = params.get("context", "proposed")
         if fill not in ("proposed", "none"):
             raise ValueError(f"the context is proposed or none, not {fill!r}")
@@ -81,6 +90,7 @@ class ServedGenerator(PythonModel):
             tissues = torch.zeros((len(labels[part]), TISSUES, size, size))
             if fill == "proposed":
                 tissues = self.shapes.propose_context(*known, latent[part])
+                tissues *= with_context(self.described["modalities"], self.attributes, said[part])
             images_drawn = draw_images(
                 self.network,
                 conditions(*known, tissues, self.occupancy, self.tissue).to(self.device),
@@ -89,7 +99,7 @@ class ServedGenerator(PythonModel):
                 drawn[part].to(self.device),
                 steps=steps,
                 method=params.get("method", "euler"),
-                guidance=float(params.get("guidance", 1.0)),
+                guidance=guidance,
             )
             images.append(self._calibrated(images_drawn[:, channels // 2].cpu().numpy()))
         return np.concatenate(images)

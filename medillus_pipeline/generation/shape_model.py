@@ -28,6 +28,9 @@ FAR = 0.5
 
 LEAST_PROBABILITY = 1e-3
 
+CHUNK = 16
+"""Label maps that are compared with the levels at once."""
+
 
 def likely_levels(occupancy: Tensor, labels: Tensor, drawn: Tensor) -> Tensor:
     """(n,) levels, 0 feet to 1 head, at which label maps (n, h, w) of class indices are likeliest.
@@ -37,12 +40,16 @@ def likely_levels(occupancy: Tensor, labels: Tensor, drawn: Tensor) -> Tensor:
     """
     positions, classes = occupancy.shape[:2]
     known = occupancy.isfinite().all(-1).all(-1).all(0)
-    probable = occupancy.nan_to_num(0.5).clamp(LEAST_PROBABILITY, 1 - LEAST_PROBABILITY).float()
-    there = probable.log() * known[None, :, None, None]
-    absent = (1 - probable).log() * known[None, :, None, None]
-    masks = class_masks(labels, classes)
-    complete = drawn.to(masks.dtype)[:, :, None, None]
-    likelihood = masks.flatten(1) @ there.flatten(1).T + ((1 - masks) * complete).flatten(1) @ absent.flatten(1).T
+    likelihood = torch.zeros(len(labels), positions)
+    for start in range(0, len(labels), CHUNK):
+        part = slice(start, start + CHUNK)
+        masks = class_masks(labels[part], classes)
+        missing = ((1 - masks) * drawn[part].to(masks.dtype)[:, :, None, None]).flatten(1)
+        masks = masks.flatten(1)
+        for level in range(positions):  # one after another: all at once take gigabytes at 512²
+            probable = occupancy[level].nan_to_num(0.5).clamp(LEAST_PROBABILITY, 1 - LEAST_PROBABILITY).float()
+            there, absent = probable.log() * known[:, None, None], (1 - probable).log() * known[:, None, None]
+            likelihood[part, level] = masks @ there.flatten() + missing @ absent.flatten()
     return likelihood.argmax(1) / (positions - 1)
 
 

@@ -33,7 +33,7 @@ from medillus_pipeline.generation.prior import Prior
 from medillus_pipeline.generation.sampling import Generator
 
 FREE = {"threads", "checkpoint_every", "log_every", "preview_every", "preview_steps", "release_steps"}
-"""Settings that change no weight: a run goes on from its checkpoints under others."""
+"""Settings under which a run goes on from its checkpoints. Threads change the last bits of sums, and nothing else."""
 
 
 class DivergedError(PermanentError):
@@ -96,6 +96,10 @@ def train_generator(
     train = dataset.split("train")
     if not len(train) or not dataset.classes:
         raise NotEnoughDataError("no labelled slice belongs to a training patient, so no generator can be trained")
+    if prior.classes != dataset.classes or prior.tissue.shape[-1] != dataset.values.shape[-1]:
+        raise ConfigurationError(
+            "the prior is of other classes, or another size, than the dataset: materialize anatomical_prior again"
+        )
     _require_processes(config)
     fabric = Fabric(
         accelerator=config.accelerator, devices=config.devices, num_nodes=config.nodes, precision=config.precision
@@ -259,7 +263,7 @@ def _peak_memory(device: torch.device) -> float:
 def _identity(
     dataset: Dataset, prior: Prior, config: GeneratorConfig | GanConfig, seed: int, start: bytes | None
 ) -> str:
-    """Name of the folder whose checkpoints continue this very run. Threads and previews change nothing."""
+    """Name of the folder whose checkpoints continue this very run. Previews change nothing, threads the last bits."""
     described = [
         config.family,
         dataset.fingerprint,

@@ -43,7 +43,9 @@ class FigureRequest:
         labelled_by: who drew the labels of a scan.
         split: split of that patient.
         model_name, model_version, dataset_fingerprint, seed, steps, code_version, vocabulary_version: how it was made.
+        model_stale: why the report that the model was promoted by holds no longer, a sentence each; empty: it holds.
         run_ids: names → ids of the runs behind it (Dagster, MLflow).
+        ethics: what the figures are for, who answers for it and since when, where somebody recorded it.
         language: languages of names and captions; the warning stands in both, always.
     """
 
@@ -70,7 +72,9 @@ class FigureRequest:
     steps: int | None = None
     code_version: str | None = None
     vocabulary_version: str | None = None
+    model_stale: tuple[str, ...] = ()
     run_ids: Mapping[str, str] = field(default_factory=dict)
+    ethics: Mapping[str, str] | None = None
     language: Language = "both"
 
     def __post_init__(self) -> None:
@@ -115,13 +119,18 @@ class FigureRequest:
             "orientation": list(self.orientation),
             "labelled_by": self.labelled_by if self.source == "scan" else None,
             "language": self.language,
-            "model": {"name": self.model_name, "version": self.model_version},
+            "model": {
+                "name": self.model_name,
+                "version": self.model_version,
+                **({"stale": list(self.model_stale)} if self.model_stale else {}),
+            },
             "dataset_fingerprint": self.dataset_fingerprint,
             "seed": self.seed,
             "steps": self.steps,
             "code_version": self.code_version,
             "vocabulary_version": self.vocabulary_version,
             "run_ids": dict(sorted(self.run_ids.items())),
+            "ethics": None if self.ethics is None else dict(self.ethics),
             "requested": [s.key for s in self.structures],
             "confidences": {
                 str(identifier): None if math.isnan(score) else round(float(score), 6)

@@ -16,6 +16,7 @@ from medillus_pipeline.zones import Zone
 
 _LOST = ("PreconditionFailed", "ConditionalRequestConflict", "412", "409")
 """What S3 answers when the condition does not hold, or when another write of the same object is under way."""
+_NO_ETAG = f'"{"0" * 32}"'
 _ABSENT = ("NoSuchKey", "404")
 
 
@@ -92,11 +93,14 @@ def look(zone: Zone, path: str) -> Seen | None:
 
 
 def refuse_unconditional(zone: Zone, path: str) -> None:
-    """Raises ConfigurationError where a second create of the object at `path`, which exists, would succeed."""
-    if put(zone, path, zone.read(path), IfNoneMatch="*") is not None:
+    """Raises ConfigurationError where a second create of the object at `path`, which exists, would succeed, or a
+    replacement of a version that never was."""
+    data = zone.read(path)
+    if any(put(zone, path, data, **held) is not None for held in ({"IfNoneMatch": "*"}, {"IfMatch": _NO_ETAG})):
         raise ConfigurationError(
-            "the object store of the clean zone ignores conditional writes (If-None-Match), so two promotions could "
-            "not be told apart: use a store that honours them (AWS S3, MinIO, SeaweedFS 4), or a local folder"
+            "the object store of the clean zone ignores conditional writes (If-None-Match, If-Match), so two "
+            "promotions could not be told apart: use a store that honours them (AWS S3, MinIO, SeaweedFS 4), or a "
+            "local folder"
         )
 
 

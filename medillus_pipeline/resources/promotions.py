@@ -6,7 +6,7 @@ What must hold before is not here (`validation/promotion_rules.py`), nor is Dags
 """
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
@@ -40,7 +40,8 @@ Approvals = Callable[[str], Sequence[Approval]]
 class Registry:
     """Where promotions are kept, and what this installation asks of a version.
 
-    `locked_test` evaluates a version on the locked test; `approvals` is the door of human review.
+    `locked_test` evaluates a version on the locked test; `approvals` is the door of human review, `ethics` what the
+    figures are for and who answers for it.
     """
 
     clean: Zone
@@ -48,6 +49,7 @@ class Registry:
     profile: str
     locked_test: LockedTest
     approvals: Approvals = lambda _version: ()
+    ethics: Mapping[str, str] | None = None
 
 
 @dataclass(frozen=True)
@@ -82,6 +84,11 @@ def promote(registry: Registry, *, run_id: str, reason: str = "", again: bool = 
         report = {**report, "dataset_rules_sha256": _rules_of(registry.clean, checkpoint["dataset_manifest"])}
         now = _present(registry.clean, unknown=report)
         missing = what_is_missing(report, checkpoint["version"], profile, now, past, approvals, again=again)
+        if profile.required_approvals and registry.ethics is None:
+            missing.append(
+                f"profile {profile.name} asks for an ethics record (intended use, who answers for it, since when), and "
+                "there is none: set [ethics] in the file that MEDILLUS_REVIEWERS names"
+            )
         if missing:
             raise GateError("not promoted; the champion, if any, stays as it is. " + " | ".join(missing))
         kept = past.last is not None and past.champion == version
@@ -101,6 +108,7 @@ def promote(registry: Registry, *, run_id: str, reason: str = "", again: bool = 
             "dataset_rules_sha256": report["dataset_rules_sha256"],
             "review_statement": report["review_statement"],
             "reviewers": sorted({approval.reviewer for approval in approvals}),
+            "ethics": registry.ethics,
             "locked_test_openings": len(locked_test_openings(registry.clean)),
         }
         remarks = _moved_by_hand(registry, past)
@@ -139,6 +147,10 @@ def rollback(registry: Registry, *, run_id: str, reason: str, version: str | Non
             and version in (None, past.champion)
             and _behind(registry, past)
         ):
+            left = last.previous
+            if revoke and left is not None and left not in past.revoked:
+                _revoke(registry, lock, past, left, run_id, reason)
+                past = history(registry.clean)
             return _settle(registry, lock, past)
         target = _rollback_target(past, version)
         left = past.champion
@@ -149,9 +161,7 @@ def rollback(registry: Registry, *, run_id: str, reason: str, version: str | Non
         remarks = _moved_by_hand(registry, past)
         turn = _append(registry, lock, past, target, "rollback", run_id, reason, document)
         if revoke and left is not None:
-            past = history(registry.clean)
-            _append(registry, lock, past, left, "revoke", run_id, reason, None)
-            registry.mlflow.tag_version(left, {"revoked_by_run": run_id, "revoked_because": reason})
+            _revoke(registry, lock, history(registry.clean), left, run_id, reason)
         tags = {"rolled_back_to_by_run": run_id, "rolled_back_to_because": reason}
         _follow(registry, lock, tags, document, before=past.before)
     return Done(turn, True, document, remarks)
@@ -208,11 +218,19 @@ def _behind(registry: Registry, past: History) -> bool:
     return pointer is None or pointer["version"] != past.champion
 
 
+def _revoke(registry: Registry, lock: Held, past: History, version: str, run_id: str, reason: str) -> None:
+    _append(registry, lock, past, version, "revoke", run_id, reason, None)
+    registry.mlflow.tag_version(version, {"revoked": reason, "revoked_by_run": run_id, "revoked_because": reason})
+
+
 def _settle(registry: Registry, lock: Held, past: History) -> Done:
     assert past.last is not None
     if past.champion is None:
         raise InputError("every version that was champion was revoked, so there is none to go by: promote another")
-    document = json.loads(registry.clean.read(past.last.document))
+    made = past.promoted(past.champion)
+    if made is None:
+        raise InputError(f"version {past.champion} was champion before promotions were recorded: promote one anew")
+    document = json.loads(registry.clean.read(made.document))
     remarks = _moved_by_hand(registry, past)
     _follow(registry, lock, {"settled_by_run": past.last.run_id}, document, before=past.before)
     return Done(past.last, False, document, remarks)

@@ -61,11 +61,13 @@ def find(mlflow: MLflowResource, reference: str) -> Registered:
     from mlflow.exceptions import MlflowException
 
     try:
-        mlflow.client().get_model_version(name, version)
+        tags = mlflow.client().get_model_version(name, version).tags
     except MlflowException as error:
         if error.error_code not in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
             raise
         raise InputError(f"there is no version {version} of {name} in this registry") from None
+    if "revoked" in tags:
+        raise InputError(f"version {version} of {name} was revoked and draws nothing any more: name another version")
     return Registered(name, version)
 
 

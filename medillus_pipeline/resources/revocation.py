@@ -77,13 +77,13 @@ def revoke(registry: Registry, versions: Iterable[str], *, run_id: str, reason: 
             _follow(registry, lock, {}, document, before=past.before)
             return turn.version
         lock.confirm()
-        for alias in (CHAMPION, PREVIOUS):
-            if mlflow.alias(alias) in affected:
+        for alias, wanted in ((CHAMPION, past.champion), (PREVIOUS, past.previous)):
+            if wanted is None:
                 mlflow.forget_alias(alias)
-        champion = mlflow.alias(CHAMPION)
-        if champion is None:
-            registry.clean.remove(f"published/{NAME}.json")
-        return champion
+            else:  # from before the table, which holds no document of it
+                mlflow.client().set_registered_model_alias(mlflow.model, alias, wanted)
+        registry.clean.remove(f"published/{NAME}.json")
+        return past.champion
 
 
 def runs_on(mlflow: MLflowResource, fingerprints: Iterable[str]) -> "list[Run]":

@@ -19,7 +19,9 @@ Taking a key off the roster takes the approvals signed with it away. Which file 
 import datetime
 import hashlib
 import hmac
+import re
 import tomllib
+import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,8 +31,12 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from medillus_pipeline.errors import ConfigurationError
+from medillus_pipeline.review.signing import is_signed
 
 Role = Literal["physician", "anatomist", "engineer", "educator", "ethicist"]
+_OF_NOBODY = "01" + "00" * 63
+"""A signature made without a secret: it holds for one message in eight or more under a key of small order, such as 64
+zeros, and for none under a real one."""
 ROLES: tuple[Role, ...] = get_args(Role)
 
 
@@ -76,7 +82,7 @@ class Roster:
 
 def reviewer_pseudonym(name: str, key: bytes) -> str:
     """`r-` and 8 hexadecimal digits by the installation's pseudonym key, as annotators have theirs."""
-    folded = " ".join(name.split()).casefold()
+    folded = " ".join(unicodedata.normalize("NFKC", name).split()).casefold()
     return "r-" + hmac.new(key, f"reviewer\x00{folded}".encode(), hashlib.sha256).hexdigest()[:8]
 
 
@@ -94,7 +100,9 @@ def read_roster(path: Path, key: bytes) -> Roster:
     except (UnicodeDecodeError, RecursionError):
         raise ConfigurationError("MEDILLUS_REVIEWERS: the file is no TOML of UTF-8 text") from None
     except tomllib.TOMLDecodeError as error:
-        raise ConfigurationError(f"MEDILLUS_REVIEWERS: the file is no TOML: {error}") from None
+        where = re.search(r"at line [0-9]+, column [0-9]+|at end of document", str(error))  # its text may quote a name
+        said = f", {where.group()}" if where else ""
+        raise ConfigurationError(f"MEDILLUS_REVIEWERS: the file is no TOML{said}") from None
     return parse_roster(found, key)
 
 
@@ -121,10 +129,13 @@ def parse_roster(found: Mapping[str, Any], key: bytes) -> Roster:
 
 def _public_key(text: str) -> str:
     try:
-        Ed25519PublicKey.from_public_bytes(bytes.fromhex(text))
+        plain = bytes.fromhex(text).hex()
+        Ed25519PublicKey.from_public_bytes(bytes.fromhex(plain))
     except ValueError:
         raise ValueError("a public key has 64 hexadecimal digits: `medillus review key` makes one") from None
-    return text.lower()
+    if any(is_signed(str(number), _OF_NOBODY, plain) for number in range(256)):
+        raise ValueError("a placeholder, under which anybody can sign: `medillus review key` makes a key")
+    return plain
 
 
 _Text = Annotated[str, Field(min_length=1, max_length=500)]

@@ -10,16 +10,18 @@
 import io
 import re
 import zipfile
+import zlib
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
+from typing import Literal
 
 from medillus_pipeline.deidentification.identities import SERIES, SOP_INSTANCE, STUDY, identity_of
 from medillus_pipeline.deidentification.pseudonyms import Pseudonymiser
 from medillus_pipeline.dicom.encoded import EncodedDataSet
 from medillus_pipeline.dicom.outcomes import Quarantine
-from medillus_pipeline.dicom.reading import ARCHIVE_FAULTS, READY_MARKER, read_encoded
+from medillus_pipeline.dicom.reading import ARCHIVE_FAULTS, READY_MARKER, read_encoded, swollen, too_large
 from medillus_pipeline.landings import mappings
 from medillus_pipeline.stewardship.unpublishing import rows_of
 from medillus_pipeline.tables import LEDGER, TableStore, storable
@@ -28,6 +30,8 @@ from medillus_pipeline.zones import Zone
 _DIRECTORY = 0x00041220
 _UIDS = (SOP_INSTANCE, STUDY, SERIES)
 _ZIP = b"PK\x03\x04"
+_Whose = Literal["theirs", "others", "listing", "archive", "unknown"]
+"""`listing`: a DICOMDIR with the patient among others. It and an archive say nothing of what lies beside them."""
 _TOKEN = re.compile(r"[0-9]+(?:\.[0-9]+){3,}|s-[0-9a-f]{16}-[0-9]{4,}|p-[0-9a-f]{16}")
 """How UIDs, slice names and pseudonyms look in a text or a file's name."""
 
@@ -66,12 +70,14 @@ def remove_from_landing(
     """
     removed = Removed(known=set(names), others=set(others))
     listed = [path for path in landing.files("images") if path.rsplit("/", 1)[-1] != READY_MARKER]
-    whose = {path: _whose(landing.read(path), _folder(path), pseudonymiser, patient, removed) for path in listed}
+    whose: dict[str, _Whose] = {
+        path: _whose(landing.read(path), _folder(path), pseudonymiser, patient, removed) for path in listed
+    }
     for path in sorted(_theirs(whose)):
         landing.remove(path)
         removed.files += 1
     for path in listed:
-        if whose[path] is None:
+        if whose[path] == "archive":
             _from_archive(landing, path, pseudonymiser, patient, removed)
     _from_annotations(landing, vault, pseudonymiser, patient, set(items), removed)
     return removed
@@ -94,17 +100,19 @@ def _folder(path: str) -> str:
     return path.partition("/")[2].rpartition("/")[0]
 
 
-def _whose(data: bytes, location: str, pseudonymiser: Pseudonymiser, patient: str, removed: Removed) -> bool | None:
-    """Whether a file is theirs; None where it says nobody's name: no DICOM, or an archive."""
+def _whose(data: bytes, location: str, pseudonymiser: Pseudonymiser, patient: str, removed: Removed) -> _Whose:
+    """Whose a file is; `unknown` where it says nobody's name."""
+    if data.startswith(_ZIP):
+        return "archive"
     try:
         source = read_encoded(data)
     except Quarantine:
-        return None
+        return "unknown"
     if _DIRECTORY in source.elements:
-        return _lists(data, patient, pseudonymiser)
+        return "listing" if _lists(data, patient, pseudonymiser) else "others"
     theirs = identity_of(source.elements, data, pseudonymiser, location).patient == patient
     (removed.known if theirs else removed.others).update(_uids(source))
-    return theirs
+    return "theirs" if theirs else "others"
 
 
 def _uids(source: EncodedDataSet) -> Iterator[str]:
@@ -123,15 +131,14 @@ def _lists(data: bytes, patient: str, pseudonymiser: Pseudonymiser) -> bool:
     return any(value and pseudonymiser.patient(value) == patient for value in ids)
 
 
-def _theirs(whose: dict[str, bool | None]) -> set[str]:
+def _theirs(whose: dict[str, _Whose]) -> set[str]:
     """Their files, and the others of a folder where every DICOM file is theirs."""
-    by_folder: dict[str, list[bool]] = defaultdict(list)
-    for path, theirs in whose.items():
-        if theirs is not None:
-            by_folder[path.rpartition("/")[0]].append(theirs)
-    alone = {folder for folder, found in by_folder.items() if found and all(found)}
-    beside = {path for path, theirs in whose.items() if theirs is None and path.rpartition("/")[0] in alone}
-    return {path for path, theirs in whose.items() if theirs} | beside
+    by_folder: dict[str, set[_Whose]] = defaultdict(set)
+    for path, of in whose.items():
+        by_folder[path.rpartition("/")[0]].add(of)
+    alone = {folder for folder, found in by_folder.items() if "theirs" in found and "others" not in found}
+    beside = {path for path, of in whose.items() if of == "unknown" and path.rpartition("/")[0] in alone}
+    return {path for path, of in whose.items() if of in ("theirs", "listing")} | beside
 
 
 def _from_archive(landing: Zone, path: str, pseudonymiser: Pseudonymiser, patient: str, removed: Removed) -> None:
@@ -144,15 +151,19 @@ def _from_archive(landing: Zone, path: str, pseudonymiser: Pseudonymiser, patien
     try:
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
             entries = [entry for entry in archive.infolist() if not entry.is_dir()]
+            if too_large(entries) or any(map(swollen, entries)):
+                removed.to_look_at += 1
+                return
             contents = {entry.filename: archive.read(entry) for entry in entries}
-    except (*ARCHIVE_FAULTS, RuntimeError):  # RuntimeError: encrypted
+    except (*ARCHIVE_FAULTS, RuntimeError, zlib.error, EOFError):  # RuntimeError: encrypted
         removed.to_look_at += 1
         return
     source = path.removeprefix("images/")
-    whose = {
+    whose: dict[str, _Whose] = {
         name: _whose(content, f"{source}!{PurePosixPath(name).parent}", pseudonymiser, patient, removed)
         for name, content in contents.items()
     }
+    removed.to_look_at += "archive" in whose.values()  # an archive within one is never read
     theirs = _theirs(whose)
     if not theirs:
         return
@@ -179,7 +190,10 @@ def _from_annotations(
             continue
         data = landing.read(path)
         told = _TOKEN.findall(f"{path.rsplit('/', 1)[-1]}\n{data.decode('latin-1')}")
-        theirs = storable(path) in drawn or _whose(data, _folder(path), pseudonymiser, patient, removed) is True
+        theirs = storable(path) in drawn or _whose(data, _folder(path), pseudonymiser, patient, removed) in (
+            "theirs",
+            "listing",
+        )
         names_theirs = not removed.known.isdisjoint(told)
         if theirs or (names_theirs and removed.others.isdisjoint(told)):
             landing.remove(path)

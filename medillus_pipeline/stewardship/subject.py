@@ -24,7 +24,6 @@ from medillus_pipeline.zones import Zone
 
 NAME = re.compile(r"p-[0-9a-f]{16}|2\.25\.[0-9]{1,39}|s-[0-9a-f]{16}-[0-9]{4,}|(?<![0-9a-f])[0-9a-f]{32}(?![0-9a-f])")
 """How pseudonyms, UIDs, slice names and split tokens look in a text."""
-_TEXTS = (".json", ".html", ".svg", ".md", ".csv")
 _OF_MODELS = ("reports", "review_sheets", "review_keys")
 _DOCUMENTS = (
     "training_dataset", "anatomical_prior", "judge", "organ_segmenter", "generator_checkpoint", "validation_report",
@@ -155,7 +154,7 @@ def _texts_naming(clean: Zone, names: set[str], fingerprints: set[str]) -> set[s
     found = set()
     for path in clean.files():
         folder = path.split("/", 1)[0]
-        if not path.endswith(_TEXTS) or folder in ("published", "tables", "datasets", "promotions"):
+        if folder in ("published", "tables", "datasets", "promotions"):
             continue
         text = text_of(path, clean.read(path))
         if names_in(text, names) or (folder in _OF_MODELS and any(f in text for f in fingerprints)):

@@ -122,6 +122,11 @@ def finish(vault: Zone, name: str, signing_key: bytes, document: Mapping[str, An
     """Write the signed deletion record, and forget the plan, which names what was removed. Returns the record."""
     record = records.sign(signing_key, document)
     records.write(vault, "withdrawals", name, "record", record)
+    forget_plan(vault, name)
+    return record
+
+
+def forget_plan(vault: Zone, name: str) -> None:
+    """Remove what named the patient's traces; again where a killed run left it beside its record."""
     for part in ("plan", "request"):
         vault.remove(f"stewardship/withdrawals/{name}/{part}.json")
-    return record

@@ -124,6 +124,12 @@ KINDS = {
     "organ_hu_error": Kind(
         "Organ HU error", "HU", 1, "Mean over organs of the absolute difference in mean HU, generated to real."
     ),
+    "worst_organ_hu_error": Kind(
+        "Worst organ's HU error",
+        "HU",
+        1,
+        "Largest absolute difference in mean HU of one organ: a mean over organs hides it.",
+    ),
     "organ_value_error": Kind(
         "Organ value error", "", 1, "The same where there is no HU: of series-normalised values from -1000 to 1000."
     ),

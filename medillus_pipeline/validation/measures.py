@@ -118,6 +118,13 @@ def put_hu(scene: Scene, images: Values, control: str) -> None:
     scene.put(f"organ_hu_error{control}", lambda w: metrics.nan_mean(np.abs(gap("mean", w)), axis=1))
     scene.put(f"organ_hu_sd_error{control}", lambda w: metrics.nan_mean(np.abs(gap("sd", w)), axis=1))
     scene.put(f"organ_hu_sd_ratio{control}", lambda w: np.exp(metrics.nan_mean(np.log(spread(w)), axis=1)))
+
+    def worst(weights: NDArray) -> NDArray:
+        gaps = np.abs(gap("mean", weights))
+        largest = np.where(np.isfinite(gaps), gaps, -np.inf).max(axis=1, initial=-np.inf)
+        return np.where(np.isfinite(largest), largest, np.nan)
+
+    scene.put(f"worst_organ_hu_error{control}", worst)
     if not control:
         scene.put_by_organ("organ_hu_error", lambda w: np.abs(gap("mean", w)))
         scene.put_by_organ("organ_hu_sd_ratio", spread)

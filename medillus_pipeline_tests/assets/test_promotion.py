@@ -24,6 +24,7 @@ from medillus_pipeline.validation.promotion_rules import Approval
 from medillus_pipeline_tests.assets.registries import aliases, new_database, registry, settings_with, validated
 
 NOW = {"status": "failed", "sentence": "Not to be promoted.", "failed_gates": ["dice_recovery"]}
+ETHICS = {"intended_use": "teaching", "responsible": "head of anatomy", "date": "2026-03-01"}
 REVIEWERS = (Approval("r-0001", "physician"), Approval("r-0002", "engineer"))
 
 
@@ -136,8 +137,8 @@ def test_a_strict_profile_names_all_that_is_missing_in_one_message_and_opens_no_
     with pytest.raises(GateError) as refused:
         promotions.promote(registry(strict), run_id="r")
     parts = str(refused.value).split(" | ")
-    assert len(parts) == 3
-    for part, said in zip(parts, ("another judge", "2 human approvals", "1 must be by a physician"), strict=True):
+    wanted = ("another judge", "2 human approvals", "1 must be by a physician", "asks for an ethics record")
+    for part, said in zip(parts, wanted, strict=True):
         assert said in part
     assert locked_test_openings(strict.clean) == ()
 
@@ -152,7 +153,7 @@ def test_the_locked_test_is_opened_for_a_version_that_lacks_nothing_else_and_cou
         for gate in gates.load_profile("clinical-education").gates
         for end in ("", "_low", "_high")
     }
-    unsigned = replace(registry(strict), locked_test=measured_as(good))  # type: ignore[arg-type]
+    unsigned = replace(registry(strict), ethics=ETHICS, locked_test=measured_as(good))  # type: ignore[arg-type]
     signed = replace(unsigned, approvals=lambda _version: REVIEWERS)
     validated(strict, "1")
     with pytest.raises(GateError, match="approvals"):
@@ -175,7 +176,8 @@ def test_an_opening_that_fails_half_way_was_an_opening_too(strict: Settings) -> 
         raise OSError("no space")
 
     validated(strict, "1")
-    broken = replace(registry(strict), approvals=lambda _version: REVIEWERS, locked_test=breaks)
+    signed = replace(registry(strict), ethics=ETHICS, approvals=lambda _version: REVIEWERS)
+    broken = replace(signed, locked_test=breaks)
     with pytest.raises(OSError, match="no space"):
         promotions.promote(broken, run_id="r")
     assert len(locked_test_openings(strict.clean)) == 1

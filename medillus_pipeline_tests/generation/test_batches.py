@@ -123,6 +123,7 @@ def test_shapes_and_types_are_those_of_the_batch(train: Dataset) -> None:
         "label": ((8, size, size), torch.int64),
         "given": ((8, size, size), torch.int64),
         "drawn": ((8, classes), torch.bool),
+        "claimed": ((8, classes), torch.bool),
         "level": ((8,), torch.float32),
         "attributes": ((8, 3), torch.float32),
         "context": ((8, 4, size, size), torch.float32),

@@ -192,7 +192,7 @@ def test_a_registered_model_works_without_this_package_and_without_pickle(
     ("changed", "said"),
     [
         ({"attributes": "stage=IV"}, "does not know stage=IV; it knows modality=CT, body_part=CHESTABDOMEN, pathology"),
-        ({"steps": 0}, "steps are 1 or more, not 0"),
+        ({"steps": 0}, "steps are 1 to 1000, not 0"),
         ({"context": "drawn"}, "the context is proposed or none, not 'drawn'"),
     ],
 )

@@ -141,7 +141,7 @@ def test_the_locked_test_measures_its_own_patients_and_keeps_the_figures(setting
     version = published.require(store.clean, "generator_checkpoint")["version"]
     said = verdict(version)
     kept = published.require(store.clean, f"locked_test-{version}")
-    assert kept["sentence"] == said.sentence and "dice_recovery" in kept["figures"]
+    assert kept["sentence"] == said.sentence and kept["figures"]["patients"] == 1
     _, report_document = report(settings)
     assert kept["figures"]["judge_dice_real"] != report_document["figures"]["judge_dice_real"]
     with pytest.raises(InputError, match="version 99 is not the newest"):
