@@ -127,7 +127,7 @@ class Generator:
                     tissues = torch.as_tensor(np.asarray(context[part]), dtype=torch.float32)
                 elif context == "proposed":
                     tissues = shapes.propose_context(*known, latent[part])
-                    tissues *= with_context(self.modalities, self.attributes, multi_hot[part])
+                    tissues = tissues * with_context(self.modalities, self.attributes, multi_hot[part])
                 else:
                     tissues = torch.zeros((len(labels[part]), TISSUES, self.size, self.size))
                 drawn_images = draw_images(

@@ -90,7 +90,7 @@ class ServedGenerator(PythonModel):
             tissues = torch.zeros((len(labels[part]), TISSUES, size, size))
             if fill == "proposed":
                 tissues = self.shapes.propose_context(*known, latent[part])
-                tissues *= with_context(self.described["modalities"], self.attributes, said[part])
+                tissues = tissues * with_context(self.described["modalities"], self.attributes, said[part])
             images_drawn = draw_images(
                 self.network,
                 conditions(*known, tissues, self.occupancy, self.tissue).to(self.device),
