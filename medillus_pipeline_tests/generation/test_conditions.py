@@ -13,6 +13,7 @@ from medillus_pipeline.generation.conditions import (
     conditions,
     default_attributes,
     noise_for,
+    with_context,
 )
 from medillus_pipeline.generation.dataset import Dataset
 from medillus_pipeline.generation.prior import Prior
@@ -144,3 +145,11 @@ def test_the_noise_of_an_image_depends_on_seed_and_place_only() -> None:
 )
 def test_the_only_modality_is_said_where_nothing_else_is(known: list[str], expected: list[str]) -> None:
     assert default_attributes(known) == expected
+
+
+def test_a_context_is_proposed_for_ct_alone() -> None:
+    said = torch.tensor([[1.0, 0.0], [0.0, 1.0], [0.0, 0.0]])
+    both = with_context(("CT", "MR"), ("modality=CT", "modality=MR"), said).flatten().tolist()
+    assert both == [1, 0, 0]
+    assert with_context(("CT",), ("body_part=CHEST", "modality=CT"), said).flatten().tolist() == [1, 1, 1]
+    assert with_context(("MR",), ("body_part=HEAD", "modality=MR"), said).flatten().tolist() == [0, 0, 0]
