@@ -142,7 +142,7 @@ def test_a_process_killed_while_it_writes_a_checkpoint_goes_on_from_the_one_befo
     dataset: Dataset, published: Published, whole: Whole, prior: Prior, config: Config, tmp_path: Path
 ) -> None:
     documents = [path for path in published.clean.files("datasets") if path.endswith(".json")]
-    (manifest,) = [path for path in documents if dataset.fingerprint.encode() in published.clean.read(path)]
+    manifest = min(path for path in documents if dataset.fingerprint.encode() in published.clean.read(path))
     died = subprocess.run(
         [sys.executable, "-c", DYING, f"file://{published.clean.full('')}", manifest, str(tmp_path), config.family],
         cwd=REPOSITORY, capture_output=True, text=True, check=False, timeout=300,
