@@ -148,6 +148,8 @@ import sys
 from pathlib import Path
 from medillus_pipeline_tests.assets.test_generator_processes import trained
 from medillus_pipeline_tests.site import Site, failure
+
+pytestmark = pytest.mark.slow
 result = trained(Site(Path(sys.argv[1])), processes=2, steps=10**6, seed=int(sys.argv[2]))
 sys.stdout.write(failure(result))
 """
