@@ -62,6 +62,7 @@ def version(site: Site) -> tuple[dict[str, Any], Path]:
     return document, files
 
 
+@pytest.mark.slow
 def test_two_processes_register_what_one_would_and_a_second_attempt_goes_on_with_the_same_run(
     site: Site, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -148,8 +149,6 @@ import sys
 from pathlib import Path
 from medillus_pipeline_tests.assets.test_generator_processes import trained
 from medillus_pipeline_tests.site import Site, failure
-
-pytestmark = pytest.mark.slow
 result = trained(Site(Path(sys.argv[1])), processes=2, steps=10**6, seed=int(sys.argv[2]))
 sys.stdout.write(failure(result))
 """
