@@ -60,6 +60,7 @@ class Generator:
         steps: int | None = None,
         method: Literal["euler", "heun"] = "euler",
         guidance: float = 1.0,
+        every_channel: bool = False,
     ) -> np.ndarray:
         """(n, h, w) int16 calibrated values (HU for CT) for label maps (n, h, w) of class indices.
 
@@ -68,35 +69,10 @@ class Generator:
         proposed by the prior, left out, or given as (n, 4, h, w). `said` are the attributes of each image, such as
         "pathology=…" (default: the modality, where the model has but one); those that the model does not know are
         refused. Image i depends on its own mask, level, attributes, the seed and i only. `steps`, `method` (see
-        `integrate` in `networks.py`) and `guidance` are the flow's. Raises ValueError for maps of another size than the
-        model's, labels that it has no class for, and unknown attributes.
+        `integrate` in `networks.py`) and `guidance` are the flow's. With `every_channel` the neighbours
+        come too, (n, images, h, w). Raises ValueError for maps of another size than the model's, labels that it has no
+        class for, unknown attributes, levels outside 0 to 1, and another context or number of steps than these.
         """
-        return self.sample_channels(
-            class_maps,
-            levels,
-            seed=seed,
-            drawn=drawn,
-            context=context,
-            said=said,
-            steps=steps,
-            method=method,
-            guidance=guidance,
-        )[:, self.images // 2]
-
-    def sample_channels(
-        self,
-        class_maps: np.ndarray,
-        levels: np.ndarray | None = None,
-        *,
-        seed: int,
-        drawn: np.ndarray | None = None,
-        context: Context | np.ndarray = "proposed",
-        said: Sequence[Sequence[str]] | None = None,
-        steps: int | None = None,
-        method: Literal["euler", "heun"] = "euler",
-        guidance: float = 1.0,
-    ) -> np.ndarray:
-        """As `sample`, with all channels: (n, images, h, w)."""
         labels = self._labels(class_maps)
         count = len(labels)
         if isinstance(context, str) and context not in ("proposed", "none"):
@@ -141,7 +117,8 @@ class Generator:
                     guidance=guidance,
                 )
                 parts.append(self.intensity.inverse(drawn_images.numpy()))
-        return np.concatenate(parts)
+        images = np.concatenate(parts)
+        return images if every_channel else images[:, self.images // 2]
 
     @property
     def release_steps(self) -> int:

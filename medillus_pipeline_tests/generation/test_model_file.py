@@ -222,7 +222,7 @@ def test_of_three_channels_the_middle_is_served(
         answer = served(packed(made, three, tmp_path)).predict(
             None, {"mask": given[0], "level": given[2]}, {"seed": 1, "steps": 2}
         )
-    np.testing.assert_array_equal(answer, made.sample_channels(given[1], given[2], seed=1, steps=2)[:, 1])
+    np.testing.assert_array_equal(answer, made.sample(given[1], given[2], seed=1, steps=2, every_channel=True)[:, 1])
 
 
 def test_a_model_of_several_modalities_says_none_unless_asked(

@@ -194,7 +194,7 @@ def test_three_channels_are_learned_and_drawn(published: Published, prior: Prior
     whole = train_generator(three, prior, short, seed=3)
     labels, levels = np.asarray(three.labels[:2]), three.levels[:2]
     assert whole.images == 3
-    channels = whole.sample_channels(labels, levels, seed=1)
+    channels = whole.sample(labels, levels, seed=1, every_channel=True)
     assert channels.shape == (2, 3, 32, 32)
     np.testing.assert_array_equal(whole.sample(labels, levels, seed=1), channels[:, 1])
     with pytest.raises(Killed):
