@@ -16,11 +16,14 @@ from rich.table import Table as RichTable
 from medillus_pipeline import (
     cli_annotate,
     cli_deidentify,
+    cli_illustrate,
     cli_masks,
     cli_model,
     cli_review,
     cli_sample,
     cli_slices,
+    cli_studio,
+    cli_verify,
     cli_withdraw,
     landings,
     telemetry,
@@ -40,9 +43,12 @@ cli_slices.register(app)
 cli_masks.register(app)
 cli_annotate.register(app)
 cli_sample.register(app)
+cli_illustrate.register(app)
 cli_review.register(app)
 cli_withdraw.register(app)
 cli_model.register(app)
+cli_verify.register(app)
+cli_studio.register(app)
 console = Console(highlight=False)
 MAXIMUM_WIDTH = 10_000
 
@@ -89,7 +95,7 @@ def run_all_command() -> None:
 
 @app.command()
 def land(
-    kind: Annotated[str, typer.Argument(help="images, annotations or reviews")],
+    kind: Annotated[str, typer.Argument(help="images, annotations, reviews or requests")],
     source: Annotated[Path, typer.Argument(help="Folder to copy into landing.")],
     name: Annotated[str | None, typer.Option(help="Folder name in landing; default: the source's.")] = None,
     label: Annotated[str | None, typer.Option(help="Partition key to ask for, [a-z0-9-], 3 to 41 characters.")] = None,
@@ -97,8 +103,8 @@ def land(
     """Copy a folder into landing as a delivery, an annotation batch or a batch of verdicts, and close it."""
     from medillus_pipeline.landings import land_folder
 
-    if kind not in ("images", "annotations", "reviews"):
-        raise InputError(f"kind is images, annotations or reviews, not {kind!r}")
+    if kind not in ("images", "annotations", "reviews", "requests"):
+        raise InputError(f"kind is images, annotations, reviews or requests, not {kind!r}")
     settings = Settings.from_environment()
     landings.refuse_demo_home(settings)
     count = land_folder(settings.landing, kind, source, name=name or source.resolve().name, label=label)
@@ -157,7 +163,7 @@ def ledger(
 ) -> None:
     """What became of every file of a delivery or batch. Restricted: reads the vault."""
     store = TableStore(Settings.from_environment().vault)
-    kinds = [kind for kind in ("images", "annotations", "reviews") if f"{kind}.{key}" in store.keys(LEDGER)]
+    kinds = [kind for kind in ("images", "annotations", "reviews", "requests") if f"{kind}.{key}" in store.keys(LEDGER)]
     if not kinds:
         raise InputError(f"nothing was ever ingested as {key}: `medillus deliveries` lists the keys")
     columns = ("source", "member", "outcome", "reason")

@@ -1,6 +1,7 @@
 """Landing folders and the partition keys that stand for them. Restricted: names of folders may identify people.
 
-A folder is complete when it holds the marker `_READY`. The marker may be empty, or a JSON object with a `label`, which
+A folder is complete when it holds the marker `_READY`; the landing sensors may also take it after a quiet period
+(`landing_watch.py`). The marker may be empty, or a JSON object with a `label`, which
 then is the partition key. The mapping stands in the vault, one file per folder, so that registering is two listings.
 """
 
@@ -19,11 +20,11 @@ from medillus_pipeline.settings import Settings
 from medillus_pipeline.tables import LANDINGS, TableStore
 from medillus_pipeline.zones import Zone
 
-Kind = Literal["images", "annotations", "reviews"]
+Kind = Literal["images", "annotations", "reviews", "requests"]
 READY = "_READY"
 RETRACTED = "retracted"
 LABEL = re.compile(r"[a-z0-9][a-z0-9-]{2,40}")
-_PREFIX: dict[Kind, str] = {"images": "d", "annotations": "a", "reviews": "r"}
+_PREFIX: dict[Kind, str] = {"images": "d", "annotations": "a", "reviews": "r", "requests": "q"}
 PUBLIC_KEY = "the key in use is the demo's, which is public. Point MEDILLUS_HOME at another folder: a key is made there"
 _MARKER_LIMIT = 64 * 1024
 _ODD_BYTES = {0xDC00 + byte: 0xF700 + byte for byte in range(0x80, 0x100)}
@@ -46,20 +47,29 @@ def ready_folders(landing: Zone, kind: Kind) -> list[str]:
 
 
 def register(
-    landing: Zone, vault: Zone, pseudonymiser: Pseudonymiser, kind: Kind, *, now: datetime | None = None
+    landing: Zone,
+    vault: Zone,
+    pseudonymiser: Pseudonymiser,
+    kind: Kind,
+    *,
+    folders: Iterable[str] | None = None,
+    known: Iterable[tuple[str, str]] | None = None,
+    now: datetime | None = None,
 ) -> list[Landing]:
     """Give a partition key to every closed folder that has none yet; returns the new ones, by key.
 
+    `folders` are the complete ones where the caller knows them (otherwise: all that hold the marker), `known` what
+    `registered` says where the caller asked already.
     A declared label that is malformed or already taken is not used: the folder then gets a key of its hash.
     Raises ConfigurationError when real folders arrive while the public key of the demo is in use.
     """
     moment = (now or datetime.now(UTC)).astimezone(UTC)
-    known = list(_registered(vault, kind))
+    known = registered(vault, kind) if known is None else list(known)
     hashes = {folder_hash for folder_hash, _ in known}
     keys = {key for _, key in known}
     new = []
     store = TableStore(vault)
-    for folder in ready_folders(landing, kind):
+    for folder in ready_folders(landing, kind) if folders is None else folders:
         folder_hash = pseudonymiser.folder(folder)
         if folder_hash in hashes:
             continue
@@ -82,7 +92,7 @@ def register(
 
 def known_keys(vault: Zone, kind: Kind) -> list[str]:
     """Partition keys that were ever given to folders of this kind, sorted."""
-    return sorted({key for _, key in _registered(vault, kind)} - retracted_keys(vault, kind))
+    return sorted({key for _, key in registered(vault, kind)} - retracted_keys(vault, kind))
 
 
 def retracted_keys(vault: Zone, kind: str) -> frozenset[str]:
@@ -95,7 +105,7 @@ def folder_of(vault: Zone, kind: Kind, key: str) -> str:
     """The landing folder behind a partition key. Raises InputError for a key that was never given, or was retracted."""
     if key in retracted_keys(vault, kind):
         raise InputError(f"partition {key} was retracted: land its files anew, in a folder of another name")
-    for folder_hash, known in _registered(vault, kind):
+    for folder_hash, known in registered(vault, kind):
         if known == key:
             row = TableStore(vault).read(LANDINGS, f"{kind}.{folder_hash}.{key}").to_pylist()[0]
             return row["folder"].translate({stored: odd for odd, stored in _ODD_BYTES.items()})
@@ -128,17 +138,20 @@ def close(landing: Zone, kind: Kind, folder: str, marker: dict[str, Any] | None 
     landing.write(f"{kind}/{folder}/{READY}", json.dumps(marker).encode() if marker else b"")
 
 
-def _registered(vault: Zone, kind: Kind) -> Iterable[tuple[str, str]]:
-    for partition in TableStore(vault).keys(LANDINGS):
-        of_kind, folder_hash, key = partition.split(".", 2)
-        if of_kind == kind:
-            yield folder_hash, key
+def registered(vault: Zone, kind: Kind) -> list[tuple[str, str]]:
+    """(hash of the folder's name, partition key) of every folder of this kind that ever got a key."""
+    split = (partition.split(".", 2) for partition in TableStore(vault).keys(LANDINGS))
+    return [(folder_hash, key) for of_kind, folder_hash, key in split if of_kind == kind]
 
 
 def _marker(landing: Zone, kind: Kind, folder: str) -> dict[str, Any]:
-    """What the marker declares; nothing, when it is empty, too long, locked or no JSON object: a label is an offer."""
+    """What the marker declares; nothing, when it is missing, empty, too long, locked or no JSON object: a label is an
+    offer, and a folder may count as complete without a marker.
+    """
     try:
         data = landing.read(f"{kind}/{folder}/{READY}")
+    except FileNotFoundError:
+        return {}
     except StoreError as error:
         if isinstance(error.__cause__, IsADirectoryError | PermissionError):
             return {}

@@ -9,12 +9,13 @@ import re
 import secrets
 import sys
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
 
-from medillus_pipeline import access_log
+from medillus_pipeline import access_log, automation_settings
 from medillus_pipeline.deidentification.pseudonyms import MINIMUM_KEY_BYTES, Pseudonymiser
 from medillus_pipeline.errors import ConfigurationError
 from medillus_pipeline.zones import Zone
@@ -22,6 +23,7 @@ from medillus_pipeline.zones import Zone
 if TYPE_CHECKING:
     from medillus_pipeline.deidentification.policy import Policy
     from medillus_pipeline.deidentification.reidentification import ReidentificationTables
+    from medillus_pipeline.illustration.signing import SigningKey
 
 Profile = Literal["demo", "research", "clinical-education"]
 
@@ -37,6 +39,10 @@ VARIABLES: dict[str, tuple[str, str]] = {
     "MEDILLUS_REIDENTIFICATION_KEY_FILE": (
         "reidentification_key_file",
         "file with the key of the re-identification tables; unset: no table is written",
+    ),
+    "MEDILLUS_SIGNING_KEY_FILE": (
+        "signing_key_file",
+        "file with the key that figures are signed with; its public key lies beside it, `.pub`",
     ),
     "MEDILLUS_VOCABULARY": ("vocabulary", "TOML file with a site's own names of structures; unset: none"),
     "MEDILLUS_REVIEWERS": ("reviewers", "TOML file of who may review, and the ethics record; unset: nobody"),
@@ -65,6 +71,7 @@ class Settings(BaseModel):
     split_salt_file: Path
     deidentification: Path | None = None
     reidentification_key_file: Path | None = None
+    signing_key_file: Path
     vocabulary: Path | None = None
     reviewers: Path | None = None
     mlflow_tracking_uri: str
@@ -83,7 +90,7 @@ class Settings(BaseModel):
         """
         env = os.environ if environment is None else environment
         known = {name for name in env if name.startswith("MEDILLUS_")}
-        unknown = sorted(known - set(VARIABLES))
+        unknown = sorted(known - set(VARIABLES) - set(automation_settings.VARIABLES))
         if unknown:
             raise ConfigurationError(f"unknown settings {', '.join(unknown)}; known are {', '.join(VARIABLES)}")
         given = {field: env[name] for name, (field, _) in VARIABLES.items() if env.get(name)}
@@ -97,6 +104,7 @@ class Settings(BaseModel):
             "clean_url": (home / "clean").as_uri(),
             "key_file": home / "vault" / "key",
             "split_salt_file": home / "vault" / "split_salt",
+            "signing_key_file": home / "vault" / "signing_key",
             "mlflow_tracking_uri": f"sqlite:///{home / 'mlflow' / 'mlflow.db'}",
             "mlflow_artifacts": (home / "mlflow" / "artifacts").as_uri(),
             "cache": home / "cache",
@@ -148,6 +156,10 @@ class Settings(BaseModel):
         """The pseudonymiser of this installation; see `load_pseudonymiser`."""
         key = self.key.get_secret_value() if self.key is not None else None
         return load_pseudonymiser(self.key_file, self.split_salt_file, self.vault, key=key)
+
+    def signing_key(self) -> "SigningKey":
+        """The key that this installation signs figures with; see `load_signing_key`."""
+        return load_signing_key(self.signing_key_file)
 
     def policy(self) -> "Policy":
         """What this installation chose about de-identification; see `load_policy`."""
@@ -204,6 +216,39 @@ def load_reidentification_tables(
 
     key = read_secret(key_file, _named("MEDILLUS_REIDENTIFICATION_KEY_FILE"))
     return ReidentificationTables(zone, key, other_than=other_than)
+
+
+def load_signing_key(path: Path) -> "SigningKey":
+    """The key that figures are signed with, from its file; made at first use with mode 0600, and its public key beside.
+
+    Once there is a public key, a missing secret is a ConfigurationError, for a new one would sign as somebody else. So
+    is a public key file without this key.
+    """
+    from medillus_pipeline.illustration.signing import SECRET_BYTES, SigningKey, public_key_file
+
+    name, public = _named("MEDILLUS_SIGNING_KEY_FILE"), public_key_path(path)
+    if not path.exists():
+        if public.exists():
+            raise ConfigurationError(
+                f"{name} is missing, but figures were signed with it before: restore it from its backup. To go on with "
+                "a new key, move the public key beside it away and give it to those who check older figures."
+            )
+        with suppress(FileExistsError):
+            write_secret(path, secrets.token_bytes(SECRET_BYTES))
+    key = SigningKey(read_secret(path, name))
+    if not public.exists():
+        unfinished = public.with_name(f".{public.name}.{os.getpid()}")
+        unfinished.write_text(public_key_file(key), "ascii")
+        unfinished.replace(public)  # at once: another process may look for it now
+    if key.public not in public.read_text("utf-8", "replace"):
+        raise ConfigurationError(f"the public key beside {name} belongs to another key: put the two that belong "
+                                 "together there, or move the public key away")  # fmt: skip
+    return key
+
+
+def public_key_path(path: Path) -> Path:
+    """Where the public key to a signing key's file lies."""
+    return path.with_name(f"{path.name}.pub")
 
 
 def key_from_environment() -> str | None:

@@ -106,12 +106,15 @@ def test_every_check_job_sensor_and_schedule_is_described(definitions: dg.Defini
         assert thing.description, thing.name
     assert {sensor.name for sensor in repository.sensor_defs} == {
         "after_stewardship",
+        "alert_on_failed_checks",
+        "alert_on_failed_runs",
         "new_deliveries",
         "new_annotation_batches",
         "new_review_batches",
         "pending_masks",
         "retrain_on_new_masks",
         "promote_by_itself",
+        "sheet_after_retraining",
     }
     assert {schedule.name: schedule.cron_schedule for schedule in repository.schedule_defs} == {
         "nightly_retraining": "0 2 * * *",

@@ -1,42 +1,37 @@
 """`illustrations` (made by the champion) and `labelled_scans` (real slices with their annotators' labels)."""
 
-import math
-import tempfile
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 from pydantic import Field
 
-from medillus_pipeline import __version__, published
+from medillus_pipeline import __version__
 from medillus_pipeline.assets.annotation import masks
+from medillus_pipeline.assets.finishing import Drawn, approved, checks_result, first_made, publish_figures
 from medillus_pipeline.assets.promotion import promoted_generator
-from medillus_pipeline.assets.publishing import (
-    gate,
-    picture,
-    progress_to,
-    require,
-    row_counts,
-    rows_without_partition,
-    table_metadata,
-)
+from medillus_pipeline.assets.publishing import progress_to, require, rows_without_partition, table_metadata
 from medillus_pipeline.assets.training import organ_segmenter
+from medillus_pipeline.errors import InputError, NotEnoughDataError
 from medillus_pipeline.failures import RETRY, failing_clearly
 from medillus_pipeline.partitions import annotation_batches
 from medillus_pipeline.resources.compute import ComputeResource
 from medillus_pipeline.resources.mlflow import MLflowResource
 from medillus_pipeline.resources.store import StoreResource
 from medillus_pipeline.tables import ILLUSTRATIONS, MASKS, SLICES
-from medillus_pipeline.zones import Zone
 
 SLIVER = 24
 """Pixels of the canonical frame below which a structure is grazed rather than shown."""
 
+FURTHER = ("pdf", "dicom", "html")
+"""Formats that figures are kept in by default, beside SVG and PNG."""
+
 if TYPE_CHECKING:
+    import numpy as np
+
     from medillus_pipeline.generation.dataset import Dataset
-    from medillus_pipeline.illustration.figure import Figure
-    from medillus_pipeline.validation.confidence import Calibration
+    from medillus_pipeline.illustration.composing import Composed
+    from medillus_pipeline.illustration.models import Models
 
 
 class IllustrationsConfig(dg.Config):
@@ -46,12 +41,22 @@ class IllustrationsConfig(dg.Config):
         default=6, ge=1, le=500, description="Number of figures, spread over patients and body levels."
     )
     seed: int = Field(default=1, ge=0, description="Seed of the generated images.")
+    formats: list[str] = Field(
+        default=list(FURTHER), description="Files to keep beside SVG, PNG and sidecar: pdf, dicom, html."
+    )
+    publication: bool = Field(
+        default=False,
+        description="The figures are for publication: refused where nobody approved the model that made them.",
+    )
 
 
 class LabelledScansConfig(dg.Config):
     """Which real slices become figures."""
 
     figures: int = Field(default=3, ge=1, le=500, description="Number of figures of a batch, richest slices first.")
+    formats: list[str] = Field(
+        default=list(FURTHER), description="Files to keep beside SVG, PNG and sidecar: pdf, dicom, html."
+    )
 
 
 @dg.asset(
@@ -59,17 +64,23 @@ class LabelledScansConfig(dg.Config):
     group_name="figures",
     owners=["team:editors"],
     kinds={"svg", "html"},
-    code_version="1",
+    code_version="2",
     retry_policy=RETRY,
     metadata=table_metadata(ILLUSTRATIONS),
     check_specs=[
         dg.AssetCheckSpec(
             "illustrations_gate",
             asset="illustrations",
-            description="Great Expectations suite `illustrations`: provenance complete, no locked-test patient, "
-            "confidence in range. Blocks publication.",
+            description="Great Expectations suites `illustrations` and `illustration_records`: provenance complete, no "
+            "locked-test patient, confidence in range, approved where for publication. Blocks publication.",
             blocking=True,
-        )
+        ),
+        dg.AssetCheckSpec(
+            "illustrations_checked",
+            asset="illustrations",
+            description="What organ_segmenter finds in each generated image holds against the anatomical prior's rules "
+            "and against what was asked for. Warns with the figures that do not; they say so in their sidecar.",
+        ),
     ],
 )
 def illustrations(
@@ -82,80 +93,82 @@ def illustrations(
     """Labelled figures that the champion generated from masks of validation patients: outlines, names in English and
     Chinese, codes, confidence, scale, and a JSON sidecar with the whole provenance; SVG, PNG and one HTML gallery.
     """
-    from medillus_pipeline.annotation import vocabulary
-    from medillus_pipeline.generation import model_file
-    from medillus_pipeline.generation.dataset import load_snapshot
-    from medillus_pipeline.generation.segmenter import Segmenter
-    from medillus_pipeline.illustration.confidence import agreement, calibrated, provenance
+    from medillus_pipeline.illustration.compliance import calibration_for, confidences_of
+    from medillus_pipeline.illustration.confidence import provenance
     from medillus_pipeline.illustration.figure import draw_figure
     from medillus_pipeline.illustration.request import FigureRequest
-    from medillus_pipeline.resources import promotions
+    from medillus_pipeline.resources.illustration_models import load_models
 
     with failing_clearly():
         compute.use_torch_threads()
-        champion = published.require(store.clean, "promoted_generator")
-        stale = tuple(promotions.stale_champion(store.clean))
-        if stale:
-            context.log.warning(f"the champion is stale: {'; '.join(stale)}")
-        segmenter_document = published.require(store.clean, "organ_segmenter")
-        held_out = load_snapshot(store.clean, champion["dataset_manifest"]).split("validation")
-        words = vocabulary.load()
-        with tempfile.TemporaryDirectory() as folder:
-            generator = model_file.load(mlflow.download(champion["version"], Path(folder)))
-        segmenter = Segmenter.from_bytes(store.clean.read(segmenter_document["path"]))
-        channel_of = {identifier: i + 1 for i, identifier in enumerate(segmenter.classes)}
+        endings = endings_of(config.formats)
+        models = load_models(store.clean, mlflow, profile=store.profile)
+        facts, generator = models.facts, models.generator
+        if facts.stale:
+            context.log.warning(f"the champion is stale: {'; '.join(facts.stale)}")
+        if models.dataset is None:
+            raise NotEnoughDataError("the champion's dataset snapshot cannot be read: materialize training_dataset")
+        for sentence in models.missing:
+            context.log.info(sentence)
+        approval = approved(store, mlflow, facts.version, publication=config.publication)
+        held_out = models.dataset.split("validation")
         chosen = _spread(held_out, config.figures)
         told = held_out.told(chosen, generator.attributes)
         images = generator.sample(held_out.labels[chosen], held_out.levels[chosen], seed=config.seed, **told)
-        probabilities = segmenter.predict(images)
-        lookup = _lookup(held_out.classes)
-        calibration, why_none = _calibration(store.clean, champion["version"], segmenter_document["sha256"])
-        if why_none:
-            context.log.info(f"figures print their confidence as uncalibrated: {why_none}")
+        probabilities = models.organ_segmenter.predict(images)
+        made = first_made(context, store.clean, "champion", *inputs_of(models), config.model_dump(), approval.facts(),
+                          store.signing_key().public)  # fmt: skip
         report = progress_to(context, "figures drawn")
-        figures = []
+        drawn = []
         for i, row in enumerate(chosen):
             index = held_out.rows[row]
-            labels = lookup[held_out.labels[row]]
-            of_others = None if calibration is None or index["patient"] in calibration.fitted_patients else calibration
-            figures.append(
-                draw_figure(
-                    FigureRequest(
-                        image=images[i],
-                        labels=labels,
-                        structures=tuple(words.by_id(identifier) for identifier in index["labels"]),
-                        confidences=agreement(probabilities[i], labels, channel_of)
-                        if of_others is None
-                        else calibrated(of_others, probabilities[i], labels, channel_of, index["patient"]),
-                        calibration=None if of_others is None else provenance(of_others),
-                        modality=index["modality"],
-                        body_part=index["body_part"],
-                        level=index["level"],
-                        pixel_mm=(held_out.pixel_mm, held_out.pixel_mm),
-                        source="generated",
-                        slice_name=index["slice_name"],
-                        patient=index["patient"],
-                        split=index["split"],
-                        model_name=mlflow.model,
-                        model_version=champion["version"],
-                        model_stale=stale,
-                        dataset_fingerprint=champion["dataset_fingerprint"],
-                        seed=config.seed,
-                        steps=generator.release_steps,
-                        ethics=champion.get("ethics"),
-                        code_version=__version__,
-                        vocabulary_version=words.version,
-                        run_ids={"mlflow": champion["run_id"], "dagster": context.run_id},
-                    )
+            composed = _as_composed(held_out, row, models)
+            calibration = calibration_for(composed, models)
+            figure = draw_figure(
+                FigureRequest(
+                    image=images[i],
+                    labels=composed.geometry.label_map,
+                    structures=models.structures(composed.name),
+                    confidences=confidences_of(probabilities[i], composed, models, calibration),
+                    calibration=None if calibration is None else provenance(calibration),
+                    modality=index["modality"],
+                    body_part=index["body_part"],
+                    level=index["level"],
+                    pixel_mm=(held_out.pixel_mm, held_out.pixel_mm),
+                    source="generated",
+                    slice_name=index["slice_name"],
+                    patient=index["patient"],
+                    split=index["split"],
+                    model_name=facts.name,
+                    model_version=facts.version,
+                    model_stale=facts.stale,
+                    dataset_fingerprint=facts.dataset_fingerprint,
+                    seed=config.seed,
+                    steps=generator.release_steps,
+                    ethics=facts.ethics,
+                    code_version=facts.code_version,
+                    vocabulary_version=facts.vocabulary_version,
+                    run_ids={**facts.run_ids, "dagster": made.run_id},
                 )
             )
+            failed = failed_checks(images[i], probabilities[i], config.seed, composed, models)
+            said = {
+                "contrast_phase": index["contrast_phase"],
+                "pathologies": index["pathology"],
+                "stage": index["stage"],
+            }
+            drawn.append(Drawn(figure, failed, endings, said, {"failed_checks": list(failed)}))
             report(i + 1, len(chosen))
-    yield from _publish(
+    yield checks_result("illustrations_checked", drawn, what="figures")
+    yield from publish_figures(
         store,
         "champion",
-        figures,
+        drawn,
+        made,
         check="illustrations_gate",
-        advice="Look at the table illustrations: what is missing in its provenance?",
+        advice="Look at the tables illustrations and illustration_records: what is missing in their provenance?",
+        approval=approval,
+        verdict=facts.verdict,
     )
 
 
@@ -206,103 +219,93 @@ def labelled_scans(
             ),
             key=lambda row: (-len(row["labels"]), -sum(row["areas"]), row["slice_name"]),
         )
-        figures = []
+        endings = endings_of(config.formats)
+        made = first_made(
+            context, store.clean, key, store.tables.version(MASKS, key), config.model_dump(), words.version,
+            __version__, store.signing_key().public,
+        )  # fmt: skip
+        drawn = []
         for row in _apart([r for r in richest if slice_of[r["slice_name"]]["pixel_spacing"]], slice_of, config.figures):
             shown = slice_of[row["slice_name"]]
             dataset = dcmread(DicomBytesIO(store.clean.read(shown["instance_path"])))
-            figures.append(
-                draw_figure(
-                    FigureRequest(
-                        image=calibrated(dataset, shown["frame"]),
-                        labels=decode_png(store.clean.read(row["path"])),
-                        structures=tuple(words.by_id(identifier) for identifier in row["labels"]),
-                        modality=shown["modality"],
-                        body_part=shown["body_part"],
-                        pixel_mm=tuple(shown["pixel_spacing"]),
-                        orientation=edge_letters(shown["orientation"]),
-                        source="scan",
-                        slice_name=row["slice_name"],
-                        patient=row["patient"],
-                        code_version=__version__,
-                        vocabulary_version=words.version,
-                        run_ids={"dagster": context.run_id},
-                    )
+            figure = draw_figure(
+                FigureRequest(
+                    image=calibrated(dataset, shown["frame"]),
+                    labels=decode_png(store.clean.read(row["path"])),
+                    structures=tuple(words.by_id(identifier) for identifier in row["labels"]),
+                    modality=shown["modality"],
+                    body_part=shown["body_part"],
+                    pixel_mm=tuple(shown["pixel_spacing"]),
+                    orientation=edge_letters(shown["orientation"]),
+                    source="scan",
+                    slice_name=row["slice_name"],
+                    patient=row["patient"],
+                    code_version=__version__,
+                    vocabulary_version=words.version,
+                    run_ids={"dagster": made.run_id},
                 )
             )
-    yield from _publish(
+            drawn.append(Drawn(figure, endings=endings))
+    yield from publish_figures(
         store,
         key,
-        figures,
+        drawn,
+        made,
         check="labelled_scans_gate",
         advice="Figures need masks on slices with a pixel spacing; look at the table masks.",
     )
 
 
-def _publish(
-    store: StoreResource, key: str, figures: "Sequence[Figure]", *, check: str, advice: str
-) -> Iterator[dg.AssetCheckResult | dg.MaterializeResult]:
-    from medillus_pipeline.dicom.preview import thumbnail
-
-    with failing_clearly():
-        rows = [_stored(store.clean, figure) for figure in figures]
-        table = ILLUSTRATIONS.to_arrow(rows)
-    yield from gate("illustrations", check, table, advice=advice)
-    with failing_clearly():
-        page = store.clean.put("galleries", _gallery(figures, rows), ".html")
-        version = store.tables.publish(ILLUSTRATIONS, key, table)
-        published.publish(
-            store.clean, f"gallery-{key}", {"html": page.path, "figures": [row["png_path"] for row in rows]}
-        )
-        preview = picture(store.clean, "figures", figures[0].png, thumbnail=thumbnail(figures[0].png))
-    scores = [score for row in rows for score in row["confidences"] if not math.isnan(score)]
-    yield dg.MaterializeResult(
-        data_version=dg.DataVersion(version),
-        metadata={
-            **row_counts(table),
-            "gallery": dg.MetadataValue.url(f"{store.clean.url}/{page.path}"),
-            **({"mean_confidence": sum(scores) / len(scores)} if scores else {}),
-            **preview,
-        },
-    )
-
-
-def _gallery(figures: "Sequence[Figure]", rows: Sequence[dict[str, Any]]) -> bytes:
-    """The HTML page of the figures; it stands two folders below the payloads that it links to."""
-    from medillus_pipeline.illustration.gallery import GalleryEntry, build_gallery
-
-    return build_gallery(
-        [
-            GalleryEntry(figure, f"../../{row['sidecar_path']}", f"../../{row['png_path']}", f"../../{row['svg_path']}")
-            for figure, row in zip(figures, rows, strict=True)
-        ]
-    )
-
-
-def _stored(clean: Zone, figure: "Figure") -> dict[str, Any]:
-    return figure.row(
-        svg_path=clean.put("figures", figure.svg, ".svg").path,
-        png_path=clean.put("figures", figure.png, ".png").path,
-        sidecar_path=clean.put("figures", figure.sidecar_json(), ".json").path,
-    )
-
-
-def _calibration(clean: Zone, version: str, segmenter_sha256: str) -> "tuple[Calibration | None, str | None]":
-    """The calibration of that model version's confidence as this organ segmenter sees it, or None and why."""
-    from medillus_pipeline.validation.confidence import Calibration
-
-    document = published.current(clean, f"confidence-{version}")
-    if document is None:
-        return None, f"version {version} has no calibration: its validation_report did not make one"
-    calibration = Calibration.from_bytes(clean.read(document["path"]))
-    why = calibration.unfit_for(version, segmenter_sha256)
-    return (None, why) if why else (calibration, None)
-
-
-def _lookup(classes: Sequence[int]) -> Any:
-    """(classes + 1,) uint8: class index → vocabulary id."""
+def failed_checks(
+    image: "np.ndarray", probabilities: "np.ndarray", seed: int, composed: "Composed", models: "Models"
+) -> tuple[str, ...]:
+    """Sentences on what speaks against one image (h, w), `probabilities` (channels, h, w) being the segmenter's."""
     import numpy as np
 
-    return np.array([0, *classes], np.uint8)
+    from medillus_pipeline.illustration import compliance
+    from medillus_pipeline.illustration.candidates import Candidates
+
+    alone = Candidates(image[None], (seed,), probabilities[None], np.zeros(1), "none")
+    (report,) = compliance.check(alone, composed, models)
+    return tuple(reason.en for reason in report.reasons)
+
+
+def inputs_of(models: "Models") -> tuple[Any, ...]:
+    """What of the models determines a figure's bytes, for `first_made`."""
+    calibration = None if models.calibration is None else models.calibration.sha256
+    return (vars(models.facts), calibration)
+
+
+def _as_composed(held_out: "Dataset", row: int, models: "Models") -> "Composed":
+    """A held-out slice as what a request for its mask would come to; nothing is asked for by name."""
+    import numpy as np
+
+    from medillus_pipeline.illustration.composing import Composed, Geometry, Said
+    from medillus_pipeline.illustration.wording import Bilingual
+
+    index = held_out.rows[row]
+    geometry = Geometry(
+        label_map=models.id_of_index[np.asarray(held_out.labels[row])],
+        drawn=held_out.claimed[row],
+        level=float(index["level"]),
+        pixel_mm=held_out.pixel_mm,
+        source=index["slice_name"],
+        understood=Bilingual("", ""),
+        patient=index["patient"],
+        split=index["split"],
+    )
+    said = Said(index["modality"], (), index["body_part"], ())
+    return Composed(geometry, said, tuple(index["labels"]), (), Bilingual("", ""), ())
+
+
+def endings_of(formats: Sequence[str]) -> tuple[str, ...]:
+    """Endings of the files that formats ask for. Raises InputError for a name that is none."""
+    from medillus_pipeline.illustration.illustration_request import ENDINGS
+
+    known = {str(name): ending for name, ending in ENDINGS.items()}
+    if unknown := sorted(set(formats) - set(known)):
+        raise InputError(f"{', '.join(unknown)}: a format is one of {', '.join(known)}")
+    return tuple(known[name] for name in formats)
 
 
 def _spread(dataset: "Dataset", count: int) -> list[int]:

@@ -5,6 +5,7 @@ Two checks watch it between promotions. What must hold is in `validation/promoti
 """
 
 import hashlib
+import json
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,7 +14,9 @@ from typing import TYPE_CHECKING, Any, Literal
 import dagster as dg
 from pydantic import Field
 
+from medillus_pipeline import published
 from medillus_pipeline.assets.measuring import ethics_of, locked_test_of
+from medillus_pipeline.assets.reviews import reviews_document
 from medillus_pipeline.assets.validation import ValidationConfig, validation_report
 from medillus_pipeline.failures import RETRY, failing_clearly
 from medillus_pipeline.resources.mlflow import MLflowResource
@@ -59,9 +62,11 @@ def registry_of(store: StoreResource, mlflow: MLflowResource) -> "Registry":
 def recorded_approvals(store: StoreResource, mlflow: MLflowResource, version: str) -> "Sequence[Approval]":
     """Signed approvals of the very weights of a version, by who is on the roster now; none without a roster.
 
-    Raises ConfigurationError for a roster with a mistake.
+    The signatures are checked again. Raises ConfigurationError for a roster with a mistake, GateError where a verdict
+    cannot be proven.
     """
     from medillus_pipeline.review.approvals import approvals
+    from medillus_pipeline.review.proofs import proven
     from medillus_pipeline.validation.promotion_rules import Approval
 
     if not store.reviewers_file or not store.tables.keys(REVIEWS):
@@ -69,8 +74,21 @@ def recorded_approvals(store: StoreResource, mlflow: MLflowResource, version: st
     with tempfile.TemporaryDirectory() as folder:
         weights = mlflow.download(version, Path(folder)) / "weights.safetensors"
         sha256 = hashlib.sha256(weights.read_bytes()).hexdigest()
-    by_role = approvals(store.tables.read_all(REVIEWS).to_pylist(), store.roster(), version, sha256)
+    document = published.current(store.clean, reviews_document(version)) or {}
+    kept = document.get("verdicts", {}) if document.get("weights_sha256") == sha256 else {}
+    proofs = {identifier: _proof(store, path) for identifier, path in kept.items()}
+    rows = proven(store.tables.read_all(REVIEWS).to_pylist(), proofs, version, sha256)
+    by_role = approvals(rows, store.roster(), version, sha256)
     return [Approval(reviewer, role) for role, reviewers in by_role.items() for reviewer in reviewers]
+
+
+def _proof(store: StoreResource, path: str) -> dict[str, str] | None:
+    """What was kept of a verdict; None where it is gone or unreadable."""
+    try:
+        found = json.loads(store.clean.read(path))
+    except (FileNotFoundError, ValueError):
+        return None
+    return found if isinstance(found, dict) and all(isinstance(part, str) for part in found.values()) else None
 
 
 @dg.asset(

@@ -17,6 +17,8 @@ from medillus_pipeline.zones import Zone
 if TYPE_CHECKING:
     import pyarrow as pa
 
+    from medillus_pipeline.quality.expectations import Suite
+
 MOST_INLINE = 20_000
 """Characters of a picture within metadata; Dagster keeps them in its database, event by event."""
 
@@ -42,7 +44,7 @@ def table_metadata(table: Table) -> dict[str, Any]:
 
 
 def gate(
-    suite: str,
+    suite: "str | Suite",
     check: str,
     data: "pa.Table",
     *,

@@ -135,10 +135,12 @@ def _pictures(
     seed: int,
     context: dg.AssetExecutionContext,
 ) -> "np.ndarray":
-    """(places, h, w) uint8 grey: the scan of a place's row, or what the generator makes of its mask."""
+    """(places, h, w) uint8 grey: the scan of a place's row, or what the generator makes of its mask; in the window of
+    the scan either way, or its choice would tell them apart.
+    """
     import numpy as np
 
-    from medillus_pipeline.generation.pictures import grey
+    from medillus_pipeline.validation.windows import window_for
 
     tell = progress_to(context, "images generated")
     generated = [place for place, planned in enumerate(plan) if planned.origin == "generated"]
@@ -149,12 +151,9 @@ def _pictures(
         told = dataset.told([row], generator.attributes)
         images[place] = generator.sample(maps, levels, seed=seed + place, **told)[0]
         tell(done, len(generated))
-    return np.stack(
-        [
-            grey(images[place] if place in images else np.asarray(dataset.values[row]), dataset.rows[row]["modality"])
-            for place, row in enumerate(rows)
-        ]
-    )[..., 0]
+    scans = [np.asarray(dataset.values[row]) for row in rows]
+    windows = [window_for(scan, dataset.rows[row]["modality"]) for scan, row in zip(scans, rows, strict=True)]
+    return np.stack([window.grey(images.get(place, scans[place])) for place, window in enumerate(windows)])
 
 
 def _structures(store: StoreResource, classes: tuple[int, ...]) -> list[Any]:

@@ -59,7 +59,12 @@ class ValidationConfig(dg.Config):
         description="Segmenters taught by generated, and as many by real images. Unset: one in the profile demo, else "
         "three.",
     )
-    student_steps: int = Field(default=320, ge=1, description="Training steps of each of them.")
+    student_steps: int | None = Field(
+        default=None,
+        ge=1,
+        description="Training steps of each of them. Unset: 160 in the profile demo, where no gate rests on them, else "
+        "320.",
+    )
     seed: int = Field(default=7, ge=0, description="Seed of the samples, the controls and the bootstrap.")
 
     def chosen(self, profile: str, threads: int) -> "OnePassConfig":
@@ -68,7 +73,9 @@ class ValidationConfig(dg.Config):
         from medillus_pipeline.validation.one_pass import OnePassConfig
         from medillus_pipeline.validation.synthetic_training import STUDENT
 
-        students = self.students if self.students is not None else 1 if profile == "demo" else 3
+        demo = profile == "demo"
+        students = self.students if self.students is not None else 1 if demo else 3
+        steps = self.student_steps if self.student_steps is not None else 160 if demo else 320
         return OnePassConfig(
             evaluation=EvaluationConfig(
                 slices=self.slices, samples=self.samples, context_slices=max(self.context_slices, 1)
@@ -76,7 +83,7 @@ class ValidationConfig(dg.Config):
             training_masks=self.training_masks,
             edited_masks=self.edited_masks,
             students=students,
-            student=STUDENT.model_copy(update={"steps": self.student_steps, "threads": threads}),
+            student=STUDENT.model_copy(update={"steps": steps, "threads": threads}),
         )
 
 

@@ -16,6 +16,17 @@ concurrency:
     default_limit: 1
   runs:
     max_concurrent_runs: 2
+    tag_concurrency_limits:
+      # Two trainings take turns; the later one waits in the queue, where a newer dataset takes its place.
+      - key: stage
+        value: train
+        limit: 1
+retention:
+  sensor:
+    purge_after_days:
+      skipped: 7
+      success: 90
+      failure: 90
 """
 
 

@@ -6,10 +6,11 @@ process would, bit for bit. Which slice is drawn: `balance.py`. What changes it:
 makes of it is not here.
 """
 
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from itertools import groupby
+from itertools import groupby, islice
 
 import numpy as np
 import torch
@@ -181,19 +182,17 @@ def multi_hot(attributes: Sequence[Sequence[str]], known: Sequence[str]) -> np.n
     return result
 
 
-def ahead(batches: Callable[[int], Batch], steps: Sequence[int]) -> Iterator[Batch]:
-    """The batches of those steps in turn, each prepared by a thread while the one before is in use; none is changed by
-    it, since a batch depends on its step alone. What fails is raised at the step that needs it.
+def ahead(batches: Callable[[int], Batch], steps: Sequence[int], threads: int = 1) -> Iterator[Batch]:
+    """The batches of those steps in turn, the next ones prepared by `threads` threads while one is in use; none is
+    changed by it, since a batch depends on its step alone. What fails is raised at the step that needs it.
     """
-    if not steps:
-        return
-    with ThreadPoolExecutor(1, thread_name_prefix="batches") as thread:
-        waiting = thread.submit(batches, steps[0])
-        for following in steps[1:]:
-            batch = waiting.result()
-            waiting = thread.submit(batches, following)
+    coming = iter(steps)
+    with ThreadPoolExecutor(threads, thread_name_prefix="batches") as pool:
+        waiting = deque(pool.submit(batches, step) for step in islice(coming, threads + 1))
+        while waiting:
+            batch = waiting.popleft().result()
+            waiting.extend(pool.submit(batches, step) for step in islice(coming, 1))
             yield batch
-        yield waiting.result()
 
 
 def _exchanged(dataset: Dataset) -> list[np.ndarray | None]:

@@ -1,4 +1,4 @@
-"""How torch computes here: the number of CPU threads for a block of work, and weights as safetensors bytes."""
+"""How torch computes here: CPU threads for a block of work, the device, and weights as safetensors bytes."""
 
 import json
 from collections.abc import Iterator, Mapping
@@ -18,6 +18,11 @@ def cpu_threads(count: int) -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(before)
+
+
+def device_for(accelerator: str) -> torch.device:
+    """The GPU, where one is here and the accelerator, `cpu`, `gpu` or `auto`, lets it be used; else the CPU."""
+    return torch.device("cuda" if accelerator != "cpu" and torch.cuda.is_available() else "cpu")
 
 
 def weights_to_bytes(weights: Mapping[str, torch.Tensor], metadata: Mapping[str, Any]) -> bytes:

@@ -54,21 +54,30 @@ def segmentation_loss(logits: Tensor, target: Tensor, total: Total = alone) -> T
     return total(functional.cross_entropy(logits, target.long(), ignore_index=UNKNOWN, reduction="sum")) / known
 
 
-def anatomical_loss(logits: Tensor, target: Tensor, total: Total = alone) -> Tensor:
-    """L_anat = 1 - 2 Σ s_gt · s_gen / (Σ s_gt² + Σ s_gen²), the mean over the structures that the batch holds.
+def anatomical_loss(logits: Tensor, reference: Tensor, total: Total = alone) -> Tensor:
+    """L_anat = 1 - 2 Σ s_gt · s_gen / (Σ s_gt² + Σ s_gen²), the mean over the structures that the reference holds.
 
-    s_gen is the softmax of logits (n, c, h, w), s_gt the one-hot labels (n, h, w); sums run over the batch's pixels
-    that are not UNKNOWN (Milletari et al. 2016, "V-Net", eq. 1). 0 without any structure.
+    s_gen is the softmax of logits (n, 1 + classes, h, w) without the background, s_gt the `reference`
+    (n, classes, h, w) in 0 … 1 (see `anatomical_reference`); sums run over all pixels of the batch (Milletari et al.
+    2016, "V-Net", eq. 1). 0 without any structure.
     """
-    known = (target != UNKNOWN)[:, None]
-    truth = functional.one_hot(target.clamp(min=0).long(), logits.shape[1]).permute(0, 3, 1, 2)[:, 1:] * known
-    found = torch.softmax(logits, 1)[:, 1:] * known
-    overlap = total((truth * found).sum((0, 2, 3)))
-    squares = total((truth**2).sum((0, 2, 3)) + (found**2).sum((0, 2, 3)))
-    present = total(truth.sum((0, 2, 3))) > 0
+    found = torch.softmax(logits, 1)[:, 1:]
+    overlap = total((reference * found).sum((0, 2, 3)))
+    squares = total((reference**2).sum((0, 2, 3)) + (found**2).sum((0, 2, 3)))
+    present = total(reference.sum((0, 2, 3))) > 0
     if not present.any():
         return logits.sum() * 0
     return (1 - 2 * overlap[present] / squares[present]).mean()
+
+
+def anatomical_reference(masks: Tensor, given: Tensor) -> Tensor:
+    """Where each structure is expected (n, classes, h, w), 0 … 1: what is drawn as it is drawn, and a class that the
+    mask `given` (n, h, w) does not tell of where the anatomical prior has it, but for what is drawn otherwise.
+
+    `masks` are the class channels of the condition: the mask of a drawn class, else its occupancy (see `conditions`).
+    """
+    own = functional.one_hot(given.long(), masks.shape[1] + 1).permute(0, 3, 1, 2)[:, 1:]
+    return torch.where((given == 0)[:, None], masks, own.to(masks.dtype))
 
 
 def reconstruction_loss(real: Tensor, samples: Tensor, diversity: float) -> Tensor:

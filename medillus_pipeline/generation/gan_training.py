@@ -100,10 +100,12 @@ class GanRecipe:
             real = self.d_module(image, condition, said, drawn)
         made = self.d_module(samples, *many)
         wanted = gan_losses.target(batch.given, batch.drawn).repeat(p, 1, 1)
+        masks = condition[:, : drawn.shape[1]]
+        expected = gan_losses.anatomical_reference(masks, batch.given).repeat(p, 1, 1, 1)
         g_losses = {
             "adversarial": gan_losses.generator_loss(made.score),
             "segmentation": gan_losses.segmentation_loss(made.segmentation, wanted, of_all),
-            "anatomy": gan_losses.anatomical_loss(made.segmentation, wanted, of_all),
+            "anatomy": gan_losses.anatomical_loss(made.segmentation, expected, of_all),
             "l1": gan_losses.pyramid_loss(
                 image, samples.unflatten(0, (p, n)), config.diversity, config.l1_levels, config.diversity_level
             ),

@@ -1,20 +1,10 @@
-"""Plausible masks for a request in words: "liver, spleen at the level of the kidneys", "肝 脾, 上腹部, 不要胆囊".
+"""Plausible masks for a structured request, from a prior's shape model alone: no training mask is looked at.
 
-`understood` says what a request means with a prior's classes, `propose_mask` samples masks for it from the prior's
-shape model and keeps those whose structures are as large as patients have them. The grammar is small on purpose: a
-word that is not understood is refused by name, never passed over. How images are made of the masks is not here.
-
-    request     = structures and clauses, parted by commas, semicolons, "and", "with", "和", "、"
-    structure   = a name of the vocabulary, English or Chinese
-    "only"      (只要) the structures named, and no other
-    "without X" (不要 X, 无 X) what follows is left out, up to a semicolon or "with"
-    "at 0.6"    (水平 0.6) the level, 0 feet to 1 head
-    "at the level of X" (在 X 水平) the middle of where these structures are
-    "upper abdomen", …  a region of the body, where the prior has the structures that mark it
+`propose_mask` samples masks and keeps those whose structures are as large as patients have them. What is not here: how
+a sentence becomes a request (`language/prior_requests.py`), and how images are made of the masks.
 """
 
 import math
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -22,7 +12,7 @@ import numpy as np
 
 from medillus_pipeline.annotation.vocabulary import Structure, Vocabulary
 from medillus_pipeline.errors import InputError
-from medillus_pipeline.generation.body_regions import REGIONS, level_of_classes, level_of_region
+from medillus_pipeline.generation.body_regions import level_of_classes
 from medillus_pipeline.generation.prior import Prior
 
 ATTEMPTS = 12
@@ -38,16 +28,6 @@ LEVEL_SPREAD = 0.5
 """Share of a step between levels by which the masks of one request lie apart."""
 
 GREATEST_COUNT = 256
-
-_CLAUSES = re.compile(r"[;；]|\bwith\b|\bplus\b")
-_PARTS = re.compile(r"[,，、。]|\band\b|和|与|及|\s+(?=(?:without|except)\b)|\s*(?=不要|没有|不含)")
-_WITHOUT = re.compile(r"^(?:without|no|not|except)\s+(?:the\s+|a\s+|an\s+)?|^(?:不要|没有|不含|无)\s*")
-_ONLY = re.compile(r"^(?:only|just)\b\s*|^(?:只要|仅)\s*")
-_NUMBER = re.compile(r"(?:\bat\s+(?:level\s+)?|\blevel\s+|水平\s*)([01]?\.\d+|[01])(?![\d.])")
-_LEVEL_OF = re.compile(
-    r"\b(?:at|on)\s+the\s+(?:level|height)\s+of\s+([^,;，；]+)|在?([^,;，；、\s]+?)(?:水平|层面)(?!\s*[\d.])"
-)
-_ARTICLE = re.compile(r"^(?:the|a|an|in|at|of)\s+|^(?:在)\s*")
 
 
 @dataclass(frozen=True)
@@ -74,67 +54,21 @@ class ProposedMasks:
     understood: str
 
 
-def understood(text: str, prior: Prior, vocabulary: Vocabulary) -> MaskRequest:
-    """What a request in words asks for. A structure with parts (kidneys, lungs) stands for those that the prior has.
-
-    Raises InputError, naming it, for a word that is not understood, a structure or region that the prior does not
-    have, a second level, and a structure that is both asked for and left out.
-    """
-    rest = " ".join(text.casefold().split())
-    levels: list[float] = []
-
-    def numbered(found: re.Match[str]) -> str:
-        levels.append(float(found[1]))
-        return ","
-
-    def placed(found: re.Match[str]) -> str:
-        named = [label for part in _words(found[1] or found[2]) for label in _ids(part, prior, vocabulary)]
-        levels.append(level_of_classes(prior, named))
-        return ","
-
-    rest = _LEVEL_OF.sub(placed, _NUMBER.sub(numbered, rest))
-    structures: list[int] = []
-    without: list[int] = []
-    only = False
-    for clause in _CLAUSES.split(rest):
-        leaving = False
-        for part in _words(clause):
-            if found := _ONLY.match(part):
-                only, part = True, part[found.end() :]
-            if found := _WITHOUT.match(part):
-                leaving, part = True, part[found.end() :]
-            part = _ARTICLE.sub("", part)
-            if part in REGIONS:
-                levels.append(level_of_region(prior, part, vocabulary))
-            elif part:
-                (without if leaving else structures).extend(_ids(part, prior, vocabulary))
-    if both := set(structures) & set(without):
-        raise InputError(f"the request both asks for and leaves out: {_names(sorted(both), vocabulary)}")
-    if len(levels) > 1:
-        raise InputError("the request gives more than one level or region of the body: give one")
-    if only and not structures:
-        raise InputError("'only' needs the structures that the mask shall have")
-    if not (structures or levels):
-        raise InputError("the request names no structure and no level: say for example 'liver, spleen' or 'at 0.6'")
-    level = levels[0] if levels else None
-    return MaskRequest(level, tuple(dict.fromkeys(structures)), tuple(dict.fromkeys(without)), only)
-
-
 def propose_mask(
-    prior: Prior, vocabulary: Vocabulary, request: str | MaskRequest, *, count: int = 1, seed: int = 0
+    prior: Prior, vocabulary: Vocabulary, request: MaskRequest, *, count: int = 1, seed: int = 0
 ) -> ProposedMasks:
-    """`count` plausible masks for a request, in words or not; the same seed gives the same masks.
+    """`count` plausible masks for a request; the same seed gives the same masks.
 
     Of more sampled masks those are kept that have every structure asked for and whose areas are nearest to what the
     prior has at their level; `plausible` says of each whether all areas are within `SPREADS` standard deviations.
-    Raises InputError as `understood` does, for a level outside 0 to 1 or one where no patient has a structure asked
-    for, and for a count outside 1 to 256.
+    Raises InputError for a structure that the prior does not have, a level outside 0 to 1 or one where no patient has a
+    structure asked for, and for a count outside 1 to 256.
     """
     import torch
 
     if not 1 <= count <= GREATEST_COUNT:
         raise InputError(f"1 to {GREATEST_COUNT} masks can be proposed at once, not {count}")
-    asked = understood(request, prior, vocabulary) if isinstance(request, str) else request
+    asked = request
     _refuse_unknown([*asked.structures, *asked.without], prior, vocabulary)
     level = level_of_classes(prior, asked.structures) if asked.level is None else asked.level
     if not 0 <= level <= 1:
@@ -161,10 +95,6 @@ def propose_mask(
     return ProposedMasks(
         ids, levels.numpy()[kept], plausible, _sentence(asked, level, int(plausible.sum()), count, vocabulary)
     )
-
-
-sample_mask = propose_mask
-"""The name under which a generator's user finds it."""
 
 
 def _usual(present: np.ndarray, level: float) -> np.ndarray:
@@ -199,35 +129,8 @@ def _filled(area: np.ndarray) -> np.ndarray:
     return result
 
 
-def _words(text: str) -> list[str]:
-    return [part.strip(" .") for part in _PARTS.split(text) if part.strip(" .")]
-
-
-def _ids(name: str, prior: Prior, vocabulary: Vocabulary) -> list[int]:
-    """The prior's classes that a name stands for."""
-    name = _ARTICLE.sub("", name.strip())
-    found = _resolved(name, vocabulary)
-    if not found:
-        close = ", ".join(vocabulary.suggest(name))
-        hint = f" (near it: {close})" if close else ""
-        raise InputError(f"the request has a word that is not understood: {name!r}{hint}")
-    return [label for each in found for label in _known(each, prior, vocabulary)]
-
-
-def _resolved(name: str, vocabulary: Vocabulary) -> list[Structure]:
-    """The structures of a name, or of several that stand together (肝脾); none where a part of it is no name."""
-    for spelled in (name, name.removesuffix("s"), "双" + name):  # 肾, both of them, stands as 双肾
-        if structure := vocabulary.resolve(spelled):
-            return [structure]
-    for end in range(len(name) - 1, 0, -1):
-        if name[end] == " " or not name.isascii():
-            first, others = (_resolved(part.strip(), vocabulary) for part in (name[:end], name[end:]))
-            if first and others:
-                return [*first, *others]
-    return []
-
-
-def _known(structure: Structure, prior: Prior, vocabulary: Vocabulary) -> list[int]:
+def known_classes(structure: Structure, prior: Prior, vocabulary: Vocabulary) -> list[int]:
+    """The prior's classes that a structure stands for: itself or its parts. Raises InputError when it has none."""
     has = {label for label, known in zip(prior.classes, prior.known, strict=True) if known}
     if structure.id in has:
         return [structure.id]
@@ -245,7 +148,7 @@ def _refuse_unknown(ids: Sequence[int], prior: Prior, vocabulary: Vocabulary) ->
             structure = vocabulary.by_id(label)
         except KeyError:
             raise InputError(f"the vocabulary has no structure {label}") from None
-        if label not in _known(structure, prior, vocabulary):
+        if label not in known_classes(structure, prior, vocabulary):
             raise InputError(f"the prior knows no {structure.name_en} as one structure, only its parts")
 
 

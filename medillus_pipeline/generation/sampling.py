@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from medillus_pipeline.generation.compute import cpu_threads, weights_from_bytes, weights_to_bytes
+from medillus_pipeline.generation.compute import cpu_threads, device_for, weights_from_bytes, weights_to_bytes
 from medillus_pipeline.generation.conditions import TISSUES, conditions, default_attributes, noise_for, with_context
 from medillus_pipeline.generation.config import GanConfig, GeneratorConfig
 from medillus_pipeline.generation.dataset import Dataset
@@ -61,6 +61,7 @@ class Generator:
         method: Literal["euler", "heun"] = "euler",
         guidance: float = 1.0,
         every_channel: bool = False,
+        noise: Tensor | None = None,
     ) -> np.ndarray:
         """(n, h, w) int16 calibrated values (HU for CT) for label maps (n, h, w) of class indices.
 
@@ -70,8 +71,9 @@ class Generator:
         "pathology=…" (default: the modality, where the model has but one); those that the model does not know are
         refused. Image i depends on its own mask, level, attributes, the seed and i only. `steps`, `method` (see
         `integrate` in `networks.py`) and `guidance` are the flow's. With `every_channel` the neighbours
-        come too, (n, images, h, w). Raises ValueError for maps of another size than the model's, labels that it has no
-        class for, unknown attributes, levels outside 0 to 1, and another context or number of steps than these.
+        come too, (n, images, h, w). `noise` (n, images, h, w), standard normal, takes the place of the seed's. Raises
+        ValueError for maps of another size than the model's, labels that it has no class for, noise of another shape,
+        unknown attributes, levels outside 0 to 1, and another context or number of steps than these.
         """
         labels = self._labels(class_maps)
         count = len(labels)
@@ -91,7 +93,13 @@ class Generator:
             if height.shape != (count,) or not ((height >= 0) & (height <= 1)).all():
                 raise ValueError(f"give {count} levels, 0 (feet) to 1 (head)")
         multi_hot = self._said(said, count)
-        noise = noise_for(count, (self.images, self.size, self.size), seed)
+        device = self.device
+        network = self.network.to(device)
+        shape = (self.images, self.size, self.size)
+        if noise is None:
+            noise = noise_for(count, shape, seed)
+        elif noise.shape != (count, *shape):
+            raise ValueError(f"the noise is {(count, *shape)}, not {tuple(noise.shape)}")
         latent = noise_for(count, (shapes.latents,), seed + SHAPE_SEED)
         steps = steps or self.release_steps
         parts = [np.zeros((0, self.images, self.size, self.size), np.int16)]
@@ -107,18 +115,25 @@ class Generator:
                 else:
                     tissues = torch.zeros((len(labels[part]), TISSUES, self.size, self.size))
                 drawn_images = draw_images(
-                    self.network,
-                    conditions(*known, tissues, occupancy, tissue),
-                    noise[part],
-                    multi_hot[part],
-                    told[part],
+                    network,
+                    conditions(*known, tissues, occupancy, tissue).to(device),
+                    noise[part].to(device),
+                    multi_hot[part].to(device),
+                    told[part].to(device),
                     steps=steps,
                     method=method,
                     guidance=guidance,
                 )
-                parts.append(self.intensity.inverse(drawn_images.numpy()))
+                parts.append(self.intensity.inverse(drawn_images.cpu().numpy()))
         images = np.concatenate(parts)
         return images if every_channel else images[:, self.images // 2]
+
+    @property
+    def device(self) -> torch.device:
+        """Where images are drawn: on a GPU, where one is here and the model was configured for one. Noise is made on
+        the CPU, so that a seed asks for the same picture on both; the last bits differ.
+        """
+        return device_for(self.config.accelerator)
 
     @property
     def release_steps(self) -> int:

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from medillus_pipeline.errors import NotEnoughDataError
-from medillus_pipeline.generation.compute import cpu_threads, weights_from_bytes, weights_to_bytes
+from medillus_pipeline.generation.compute import cpu_threads, device_for, weights_from_bytes, weights_to_bytes
 from medillus_pipeline.generation.config import SegmenterConfig
 from medillus_pipeline.generation.intensity import CT, IntensityMap
 from medillus_pipeline.generation.networks import groups
@@ -80,7 +80,7 @@ class Segmenter:
     def predict(self, values: np.ndarray) -> np.ndarray:
         """Probabilities (n, classes + 1, h, w) float32 for calibrated values (n, h, w), HU for CT."""
         with cpu_threads(self.config.threads):
-            parts = [torch.softmax(self.network(batch), 1).numpy() for batch in self._batches(values)]
+            parts = [torch.softmax(self.network(batch), 1).cpu().numpy() for batch in self._batches(values)]
         return np.concatenate(parts) if parts else np.zeros((0, len(self.classes) + 1, *values.shape[1:]), np.float32)
 
     def labels(self, values: np.ndarray) -> np.ndarray:
@@ -94,12 +94,15 @@ class Segmenter:
         with cpu_threads(self.config.threads):
             for batch in self._batches(values):
                 deepest = self.network.encode(batch)[-1].flatten(2)
-                parts.append(torch.cat([deepest.mean(2), deepest.std(2)], 1).numpy())
+                parts.append(torch.cat([deepest.mean(2), deepest.std(2)], 1).cpu().numpy())
         return np.concatenate(parts) if parts else np.zeros((0, 2 * self.config.channels[-1]), np.float32)
 
     def _batches(self, values: np.ndarray) -> Iterator[Tensor]:
+        device = device_for(self.config.accelerator)
+        self.network.to(device)
         for start in range(0, len(values), PREDICTION_BATCH):
-            yield torch.from_numpy(self.intensity.forward(values[start : start + PREDICTION_BATCH]))[:, None]
+            batch = self.intensity.forward(values[start : start + PREDICTION_BATCH])
+            yield torch.from_numpy(batch)[:, None].to(device)
 
     def to_bytes(self) -> bytes:
         """Safetensors with the configuration in its metadata."""
@@ -155,7 +158,8 @@ def train_segmenter(
     random = torch.Generator().manual_seed(seed)
     with cpu_threads(config.threads), torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        network = SegmentationUNet(len(classes) + 1, config.channels, config.blocks)
+        device = device_for(config.accelerator)
+        network = SegmentationUNet(len(classes) + 1, config.channels, config.blocks).to(device)
         optimiser = torch.optim.AdamW(network.parameters(), config.learning_rate, weight_decay=config.weight_decay)
         schedule = torch.optim.lr_scheduler.OneCycleLR(
             optimiser, config.learning_rate, total_steps=max(config.steps, 2), pct_start=0.15
@@ -163,9 +167,9 @@ def train_segmenter(
         for step in range(1, config.steps + 1):
             chosen = torch.randint(len(images), (config.batch_size,), generator=random)
             image, target = augment(images[chosen], targets[chosen], config, random)
-            with torch.autocast("cpu", torch.bfloat16):
-                logits = network(image)
-            loss = segmentation_loss(logits.float(), target.long())
+            with torch.autocast(device.type, torch.bfloat16):
+                logits = network(image.to(device))
+            loss = segmentation_loss(logits.float(), target.to(device).long())
             optimiser.zero_grad()
             loss.backward()
             nn.utils.clip_grad_norm_(network.parameters(), 1.0)
@@ -175,7 +179,7 @@ def train_segmenter(
                 log(step, {"loss": loss.item()})
             if progress is not None:
                 progress(step, config.steps)
-    return Segmenter(network.eval(), tuple(classes), intensity, config, seed)
+    return Segmenter(network.cpu().eval(), tuple(classes), intensity, config, seed)
 
 
 def segmentation_loss(logits: Tensor, target: Tensor) -> Tensor:

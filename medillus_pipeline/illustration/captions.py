@@ -11,15 +11,20 @@ _PLANES = {
 }
 
 
-def title(request: FigureRequest) -> Bilingual:
+def plane(request: FigureRequest) -> str:
+    """axial, coronal or sagittal."""
+    return _PLANES[frozenset("".join(request.orientation))]
+
+
+def title(request: FigureRequest, *, with_plane: bool = True) -> Bilingual:
     """What is shown: plane, modality and body part."""
     modality = wording.modality(request.modality)
-    plane = _PLANES.get(frozenset("".join(request.orientation)))
+    shown = plane(request)
     part = wording.body_part(request.body_part)
     en, zh = modality
-    if plane:
-        en = f"{wording.PLANES[plane].en} {en}"
-        zh = f"{wording.PLANES[plane].zh} {zh}" if zh.isascii() else wording.PLANES[plane].zh + zh
+    if with_plane:
+        en = f"{wording.PLANES[shown].en} {en}"
+        zh = f"{wording.PLANES[shown].zh} {zh}" if zh.isascii() else wording.PLANES[shown].zh + zh
     if part:
         en, zh = f"{en}, {part.en.lower()}", f"{part.zh} {zh}" if part.zh.isascii() else part.zh + zh
     return Bilingual(en, zh)
@@ -37,7 +42,7 @@ def caption(request: FigureRequest, unplaced: int = 0) -> Bilingual:
     center, width = f"{window.center:g}", f"{window.width:g}"
     frame = wording.WINDOW if request.modality == "CT" else wording.WINDOW_PLAIN
     parts_en, parts_zh = [heading.en], [heading.zh]
-    if request.level is not None:
+    if request.level is not None and plane(request) == "axial":
         level = f"{request.level:.0%}"
         parts_en.append(wording.LEVEL.en.format(level=level))
         parts_zh.append(wording.LEVEL.zh.format(level=level))
@@ -54,6 +59,54 @@ def caption(request: FigureRequest, unplaced: int = 0) -> Bilingual:
         zh += wording.CROWDED.zh.format(count=unplaced)
     said = warning(request)
     return Bilingual(f"{en} {said.en}.", f"{zh}{said.zh}。")
+
+
+def window(request: FigureRequest) -> Bilingual:
+    """Modality and window in few characters, as they stand under the image."""
+    shown = request.effective_window()
+    words = {
+        "center": f"{shown.center:g}",
+        "width": f"{shown.width:g}",
+        "unit": " HU" if request.modality == "CT" else "",
+    }
+    names = wording.modality(request.modality)
+    return Bilingual(
+        wording.WINDOW_SHORT.en.format(modality=names.en, **words),
+        wording.WINDOW_SHORT.zh.format(modality=names.zh, **words),
+    )
+
+
+def line(request: FigureRequest, name: str) -> Bilingual:
+    """What must stand with a figure that has no caption: the warning, which figure it is and who drew it."""
+    said = warning(request)
+    model = Bilingual("", "")
+    if request.model_version is not None:
+        model = Bilingual(*(text.format(version=request.model_version) for text in wording.LINE_MODEL))
+    return Bilingual(
+        f"{said.en}. {wording.LINE.en.format(figure=name, model=model.en)}",
+        f"{said.zh}。{wording.LINE.zh.format(figure=name, model=model.zh)}",
+    )
+
+
+def plain_title(request: FigureRequest) -> Bilingual:
+    """What a patient is told the picture is."""
+    names, frame = wording.modality(request.modality), wording.PATIENT["title"]
+    part = wording.body_part(request.body_part, plain=True) or wording.PATIENT["body"]
+    return Bilingual(
+        frame.en.format(modality=names.en, part=part.en.lower()), frame.zh.format(modality=names.zh, part=part.zh)
+    )
+
+
+def plain_caption(request: FigureRequest, *, ill: bool) -> Bilingual:
+    """How a patient reads the picture; `ill` where a lesion is drawn."""
+    sentences = [wording.PATIENT[plane(request)]]
+    if request.orientation[0] == "R":
+        sentences.append(wording.PATIENT["mirrored"])
+    if ill:
+        sentences.append(wording.PATIENT["red"])
+    if request.source == "generated":
+        sentences.append(wording.PATIENT["nobody"])
+    return Bilingual(" ".join(s.en for s in sentences), "".join(s.zh for s in sentences))
 
 
 def confidence_note(request: FigureRequest) -> Bilingual:

@@ -1,49 +1,46 @@
-"""One labelled figure: image, outlines, leader-line labels, legend, caption, scale; as SVG, PNG and provenance sidecar.
+"""One labelled figure in its style: SVG, PNG, PDF and provenance sidecar; a quiz comes with its answer key.
 
-Same request, same bytes. What is not here: where labels go (`layout.py`), shapes (`contours.py`), sentences
-(`captions.py`), strokes (`plate.py`), the panels around the image (`panels.py`).
+Same request, same bytes. What is not here: what a page holds (`composition.py`), a page of several slices
+(`summary.py`), where labels go (`layout.py`), shapes (`contours.py`), sentences (`captions.py`).
 """
 
 import hashlib
-import json
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
-import numpy as np
-
-from medillus_pipeline.dicom.png import encode_png
-from medillus_pipeline.dicom.windows import apply_window
-from medillus_pipeline.illustration import captions, contours, fonts, panels, plate
-from medillus_pipeline.illustration.layout import LABELS_PER_SIDE, Columns, place_labels
-from medillus_pipeline.illustration.panels import WIDTH, display_name
-from medillus_pipeline.illustration.plate import Shape, View
+from medillus_pipeline.errors import InputError
+from medillus_pipeline.illustration import captions, composition, styles
+from medillus_pipeline.illustration.composition import Page
+from medillus_pipeline.illustration.raster import PNG_ZOOM, render_png
 from medillus_pipeline.illustration.request import SIDECAR_VERSION, FigureRequest, canonical_json
-from medillus_pipeline.illustration.svg import Svg
 
-IMAGE_WIDTH, IMAGE_HEIGHT = 640, 600
-PNG_ZOOM = 1.5
-
-_LABEL_WIDTH = 190.0
-_LABEL_GAP = 9.0
-_GUTTER = 24.0
-_AIR_HU = -300.0
+JOURNAL_DPI = 300.0
 
 
 @dataclass(frozen=True)
 class Figure:
-    """A finished figure. `sidecar` is plain JSON data; `sidecar_json()` its bytes."""
+    """A finished figure. `sidecar` is plain JSON data; `sidecar_json()` its bytes.
+
+    `answer_key` is the SVG of a quiz's answers, None for other styles.
+    """
 
     name: str
     svg: bytes
     png: bytes
     sidecar: dict[str, Any]
     request: FigureRequest
+    answer_key: bytes | None = None
 
     def sidecar_json(self) -> bytes:
         """The sidecar as it is to be stored."""
         return canonical_json(self.sidecar)
+
+    def pdf(self) -> bytes:
+        """The figure as PDF, text as text; a journal's in the four inks of print."""
+        from medillus_pipeline.illustration.pdf import to_pdf
+
+        return to_pdf(self.svg, inks=self.request.style == "journal")
 
     def row(self, *, svg_path: str, png_path: str, sidecar_path: str) -> dict[str, Any]:
         """The figure's row of the table `illustrations`."""
@@ -66,145 +63,88 @@ class Figure:
         }
 
 
-def draw_figure(request: FigureRequest, *, zoom: float = PNG_ZOOM) -> Figure:
-    """Draw a figure; the PNG has `zoom` pixels per user unit of the SVG.
+def draw_figure(request: FigureRequest, *, zoom: float | None = None, dpi: float | None = None) -> Figure:
+    """Draw a figure.
+
+    Args:
+        request: what to show, and in which style.
+        zoom: pixels of the PNG to a user unit of the SVG; 1.5 where neither is given, but for a journal.
+        dpi: resolution of the PNG on paper instead; 300 for a journal where neither is given.
 
     Raises:
-        InputError: a text holds a character without a glyph.
+        InputError: a text holds a character without a glyph, the resolution is out of range, or the style is `summary`,
+            which takes several requests.
     """
-    name = request.name()
-    svg = Svg(WIDTH)
-    top = panels.header(svg, request)
-    rows, columns = _crop(request)
-    values, labels = request.image[rows, columns], request.labels[rows, columns]
-    view, grey, enlarged = _enlarge(request, values, labels, top)
-    shapes = _shapes(request, enlarged, view, labels)
-    labelled, unplaced = _to_label(shapes)
-    texts = [panels.label_lines(s.structure, request.language, _LABEL_WIDTH) for s in labelled]
-    pitch = max((plate.label_height(t) for t in texts), default=0.0) + _LABEL_GAP
-    each = max(1, math.ceil(0.6 * len(labelled)))
-    panel = max(view.height, each * pitch)
-    view = View(view.x, top + (panel - view.height) / 2, view.width, view.height, view.per_mm)
-    shapes = [s.moved(view) for s in shapes]
-    labelled = [s for s in shapes if s.structure in {x.structure for x in labelled}]
-    placements = place_labels(
-        np.array([s.anchor for s in labelled]).reshape(-1, 2),
-        Columns(view.x - _GUTTER, view.x + view.width + _GUTTER, top, top + panel),
-        pitch,
-    )
-    plate.draw_image(svg, view, encode_png(grey), shapes)
-    for shape, placement, lines in zip(labelled, placements, texts, strict=True):
-        plate.draw_label(svg, view, shape, placement, lines)
-    plate.draw_orientation(svg, view, request.orientation, placements)
-    bottom = panels.scale_bar(svg, view.x, view.y + view.height + 8, view.width, view.per_mm)
-    bottom = max(bottom, top + panel)
-    listed = [s.structure for s in shapes]
-    bottom = panels.caption(svg, bottom + 14, request, len(unplaced))
-    bottom = panels.legend(svg, bottom + 16, request, listed)
-    height = 2.0 * math.ceil(panels.footer(svg, bottom + 6, request, name) / 2)
-    facts = request.facts()
-    drawing = svg.document(
-        height,
-        title=f"{captions.title(request).en}: {', '.join(display_name(s.structure) for s in labelled)}",
-        description=captions.caption(request, len(unplaced)).en,
-        metadata=json.dumps({"figure": name, **facts}, sort_keys=True),
-    )
-    png = render_png(drawing, zoom)
-    sidecar = _sidecar(request, name, shapes, labelled, drawing, png)
-    return Figure(name, drawing, png, sidecar, request)
+    if request.style == "summary":
+        raise InputError("a summary takes several requests: draw it with summary.draw_summary")
+    name, look = request.name(), styles.look(request)
+    page = composition.page(request, name, look)
+    key = None
+    if look.secret:
+        key = composition.page(request, name, replace(look, secret=False, legend="codes")).svg
+    if zoom is None and dpi is None and look.printed:
+        dpi = JOURNAL_DPI
+    png = render_png(page.svg, PNG_ZOOM if zoom is None else zoom, dpi=dpi)
+    return Figure(name, page.svg, png, _sidecar(request, name, page, png, key), request, key)
 
 
-def render_png(svg: bytes, zoom: float = PNG_ZOOM) -> bytes:
-    """An SVG of this package as PNG, with the shipped typeface and none that is installed."""
-    import resvg_py
-
-    return bytes(
-        resvg_py.svg_to_bytes(
-            svg_string=svg.decode(),
-            skip_system_fonts=True,
-            font_files=[str(path) for path in fonts.FILES.values()],
-            zoom=zoom,
-        )
-    )
-
-
-def _crop(request: FigureRequest) -> tuple[slice, slice]:
-    """The part of the frame with the body in it."""
-    window = request.effective_window()
-    threshold = _AIR_HU if request.modality == "CT" else window.center - window.width * 0.45
-    return contours.body_box(request.image, request.labels, threshold=threshold)
-
-
-def _enlarge(
-    request: FigureRequest, values: np.ndarray, labels: np.ndarray, top: float
-) -> tuple[View, np.ndarray, np.ndarray]:
-    """Place the crop on the canvas with true proportions; its greys and labels at that size (or finer)."""
-    height_mm, width_mm = values.shape[0] * request.pixel_mm[0], values.shape[1] * request.pixel_mm[1]
-    per_mm = min(IMAGE_WIDTH / width_mm, IMAGE_HEIGHT / height_mm)
-    shape = (max(1, round(height_mm * per_mm)), max(1, round(width_mm * per_mm)))
-    view = View((WIDTH - shape[1]) / 2, top, shape[1], shape[0], per_mm)
-    fine = (max(shape[0], values.shape[0]), max(shape[1], values.shape[1]))
-    grey = apply_window(contours.enlarge_values(values, fine), request.effective_window())
-    wanted = np.array([0, *(s.id for s in request.structures)])
-    kept = np.where(np.isin(labels, wanted), labels, 0)
-    return view, grey, contours.enlarge_labels(kept, shape)
+def structure_facts(request: FigureRequest, page: Page) -> list[dict[str, Any]]:
+    """What a sidecar tells of each structure that the page shows, ready for JSON."""
+    scores = request.facts()["confidences"]
+    return [
+        {
+            "id": s.structure.id,
+            "key": s.structure.key,
+            "name": {"en": s.structure.name_en, "zh": s.structure.name_zh},
+            "code": s.structure.code or None,
+            "code_system": "SNOMED CT" if s.structure.code else None,
+            "meaning": s.structure.meaning or None,
+            "laterality": s.structure.laterality or None,
+            "colour": s.colour,
+            "confidence": scores.get(str(s.structure.id)),
+            "area_cm2": round(s.area_cm2, 2),
+            "greatest_diameter_mm": round(s.diameter_mm, 1),
+            "labelled": s.structure.id in page.labelled,
+            **({"number": page.numbers[s.structure.id]} if s.structure.id in page.numbers else {}),
+        }
+        for s in page.shapes
+    ]
 
 
-def _shapes(request: FigureRequest, enlarged: np.ndarray, view: View, labels: np.ndarray) -> list[Shape]:
-    """The requested structures that the image shows, in image pixels, in the order of the request."""
-    shapes = []
-    pixel_cm2 = request.pixel_mm[0] * request.pixel_mm[1] / 100
-    for structure in request.structures:
-        mask = enlarged == structure.id
-        if not mask.any():
-            continue
-        point = contours.anchor(mask)
-        whole = enlarged > 0 if structure.key == "body" else mask
-        area = float((labels > 0 if structure.key == "body" else labels == structure.id).sum()) * pixel_cm2
-        shapes.append(Shape(structure, contours.outline(whole), (point.x, point.y), area))
-    return shapes
+def file_facts(data: bytes) -> dict[str, Any]:
+    """SHA-256 and size of a file."""
+    return {"sha256": hashlib.sha256(data).hexdigest(), "bytes": len(data)}
 
 
-def _to_label(shapes: Sequence[Shape]) -> tuple[list[Shape], list[Shape]]:
-    """Which structures get a leader, and which only the legend: where there are too many, the smallest."""
-    named = [s for s in shapes if not s.is_context]
-    keep = sorted(named, key=lambda s: -s.area_cm2)[: 2 * LABELS_PER_SIDE]
-    return [s for s in named if s in keep], [s for s in named if s not in keep]
-
-
-def _sidecar(
-    request: FigureRequest, name: str, shapes: Sequence[Shape], labelled: Sequence[Shape], svg: bytes, png: bytes
-) -> dict[str, Any]:
-    named = {s.structure.id for s in labelled}
-    facts = request.facts()
+def _sidecar(request: FigureRequest, name: str, page: Page, png: bytes, key: bytes | None) -> dict[str, Any]:
+    shown = {s.structure.id for s in page.shapes}
     return {
         "format": "medillus-figure",
         "format_version": SIDECAR_VERSION,
         "figure": name,
-        "request": facts,
+        "request": request.facts(),
         "title": captions.title(request)._asdict(),
-        "caption": captions.caption(request, len([s for s in shapes if not s.is_context]) - len(named))._asdict(),
+        "caption": page.caption._asdict(),
         "warning": captions.warning(request)._asdict(),
         "confidence_note": captions.confidence_note(request)._asdict(),
-        "structures": [
+        "palette": {
+            "name": request.palette,
+            "least_distance": None if page.least_distance is None else round(page.least_distance, 1),
+        },
+        "structures": structure_facts(request, page),
+        "pathologies": [
             {
-                "id": s.structure.id,
-                "key": s.structure.key,
-                "name": {"en": s.structure.name_en, "zh": s.structure.name_zh},
-                "code": s.structure.code or None,
-                "code_system": "SNOMED CT" if s.structure.code else None,
-                "meaning": s.structure.meaning or None,
-                "laterality": s.structure.laterality or None,
-                "colour": s.structure.colour,
-                "confidence": facts["confidences"].get(str(s.structure.id)),
-                "area_cm2": round(s.area_cm2, 2),
-                "labelled": s.structure.id in named,
+                "key": p.key,
+                "name": {"en": p.name_en, "zh": p.name_zh},
+                "icd11": p.icd11 or None,
+                "title": p.title or None,
             }
-            for s in shapes
+            for p in request.pathologies
         ],
-        "not_shown": [s.key for s in request.structures if s.id not in {x.structure.id for x in shapes}],
+        "not_shown": [s.key for s in request.structures if s.id not in shown],
         "files": {
-            "svg": {"sha256": hashlib.sha256(svg).hexdigest(), "bytes": len(svg)},
-            "png": {"sha256": hashlib.sha256(png).hexdigest(), "bytes": len(png)},
+            "svg": file_facts(page.svg),
+            "png": file_facts(png),
+            **({"answer_key": file_facts(key)} if key is not None else {}),
         },
     }

@@ -4,190 +4,258 @@ Each function draws from a given height downwards and returns where it ended, in
 """
 
 import math
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 
 from medillus_pipeline.annotation.vocabulary import Structure
-from medillus_pipeline.illustration import captions, fonts, wording
+from medillus_pipeline.illustration import captions, fonts, plain_words, wording
+from medillus_pipeline.illustration.plate import Shape, Tag
 from medillus_pipeline.illustration.request import FigureRequest, Language
+from medillus_pipeline.illustration.styles import Look
 from medillus_pipeline.illustration.svg import Svg
+from medillus_pipeline.illustration.wording import Bilingual
 
-WIDTH = 1180.0
-MARGIN = 36.0
-INK, MUTED, HAIRLINE = "#17202b", "#5c6875", "#d8dee5"
+HAIRLINE = "#d8dee5"
 WARNING_INK, WARNING_PAPER = "#a8201a", "#fdf3f2"
 
-_CONTENT = WIDTH - 2 * MARGIN
 _BADGE_PADDING = 14.0
 _SCALES_CM = (0.1, 0.2, 0.5, 1, 2, 5, 10, 20)
 
 
-@dataclass(frozen=True)
-class LabelLines:
-    """A label's lines in each language; empty where the language is not asked for."""
-
-    en: list[str]
-    zh: list[str]
-
-
 def display_name(structure: Structure) -> str:
     """The English name with a capital letter, as it stands in labels."""
-    return structure.name_en[:1].upper() + structure.name_en[1:]
+    return _capital(structure.name_en)
 
 
-def label_lines(structure: Structure, language: Language, limit: float) -> LabelLines:
+def tag(structure: Structure, language: Language, look: Look) -> Tag:
     """The wording of a leader-line label, at most two lines a language."""
-    return LabelLines(
-        fonts.fit(display_name(structure), 13.5, limit, 2, "bold") if language != "zh" else [],
-        fonts.fit(structure.name_zh, 13, limit, 2) if language != "en" else [],
+    name = plain_words.plain_name(structure) if look.plain_words else Bilingual(structure.name_en, structure.name_zh)
+    en, zh = _capital(name.en), name.zh
+    return Tag(
+        tuple(fonts.fit(en, look.label, look.label_width, 2, "bold")) if language != "zh" else (),
+        tuple(fonts.fit(zh, look.label * 0.96, look.label_width, 2)) if language != "en" else (),
     )
 
 
-def header(svg: Svg, request: FigureRequest) -> float:
-    """Title on the left, warning on the right."""
+def header(svg: Svg, request: FigureRequest, look: Look, title: Bilingual) -> float:
+    """Title on the left, warning on the right; a look without title has neither."""
+    if look.title is None:
+        return look.margin
     warning = captions.warning(request)
-    limit = 330.0
-    en, zh = fonts.wrap(warning.en, 13.5, limit, "bold"), fonts.wrap(warning.zh, 13, limit)
+    size = max(13.5, look.label * 0.8)
+    limit = 330.0 * size / 13.5
+    en, zh = fonts.wrap(warning.en, size, limit, "bold"), fonts.wrap(warning.zh, size - 0.5, limit)
     inner = max(
-        *(fonts.width(line, 13.5, "bold") for line in en),
-        *(fonts.width(line, 13) for line in zh),
+        *(fonts.width(line, size, "bold") for line in en),
+        *(fonts.width(line, size - 0.5) for line in zh),
     )
-    width, height = inner + 2 * _BADGE_PADDING, 18.0 * len(en) + 17.0 * len(zh) + 14
-    left, top = WIDTH - MARGIN - width, 24.0
+    step = size * 1.33
+    width, height = inner + 2 * _BADGE_PADDING, step * len(en) + (step - 1) * len(zh) + size
+    left, top = look.width - look.margin - width, 24.0
     svg.rectangle(left, top, width, height, rx=6, fill=WARNING_PAPER, stroke=WARNING_INK, stroke_width=1.3)
-    middle, baseline = left + width / 2, top + 7.0
+    middle, baseline = left + width / 2, top + size / 2
     for line in en:
-        svg.text(middle, baseline + 14, line, 13.5, weight="bold", fill=WARNING_INK, align="middle")
-        baseline += 18
+        svg.text(middle, baseline + size, line, size, weight="bold", fill=WARNING_INK, align="middle")
+        baseline += step
     for line in zh:
-        svg.text(middle, baseline + 13, line, 13, fill=WARNING_INK, align="middle", language="zh-CN")
-        baseline += 17
-    title = captions.title(request)
-    room = left - MARGIN - 24
-    baseline = 46.0
+        svg.text(middle, baseline + size - 0.5, line, size - 0.5, fill=WARNING_INK, align="middle", language="zh-CN")
+        baseline += step - 1
+    room = left - look.margin - 24
+    baseline = look.title * 2
     if request.language != "zh":
-        for line in fonts.fit(title.en, 23, room, 2, "bold"):
-            svg.text(MARGIN, baseline, line, 23, weight="bold", fill=INK)
-            baseline += 27
+        for line in fonts.fit(title.en, look.title, room, 2, "bold"):
+            svg.text(look.margin, baseline, line, look.title, weight="bold", fill=look.ink)
+            baseline += look.title * 1.18
     if request.language != "en":
-        size = 15.5 if request.language == "both" else 22
+        size = round(look.title * (0.68 if request.language == "both" else 0.96), 1)
         for line in fonts.fit(title.zh, size, room, 2):
-            fill = MUTED if request.language == "both" else INK
-            svg.text(MARGIN, baseline, line, size, fill=fill, language="zh-CN")
-            baseline += size + 5
+            fill = look.muted if request.language == "both" else look.ink
+            svg.text(look.margin, baseline, line, size, fill=fill, language="zh-CN")
+            baseline += size * 1.32
     return max(top + height, baseline - 12) + 22
 
 
-def scale_bar(svg: Svg, x: float, y: float, width: float, per_mm: float) -> float:
-    """A bar of a round length, a fifth of the image or a little more, under the image's left corner."""
+def scale_bar(svg: Svg, x: float, y: float, width: float, per_mm: float, look: Look, beside: str) -> float:
+    """A bar of a round length, a fifth of the image or a little more, under the image's left corner.
+
+    `beside` (modality and window) stands under its right corner, where there is room.
+    """
+    size, stroke = look.text, look.stroke
     length = min(_SCALES_CM, key=lambda cm: abs(math.log(cm * 10 * per_mm / (0.2 * width))))
-    end = x + length * 10 * per_mm
-    svg.line(((x, y + 3), (x, y + 11)), stroke=INK, stroke_width=1.4)
-    svg.line(((end, y + 3), (end, y + 11)), stroke=INK, stroke_width=1.4)
-    svg.line(((x, y + 7), (end, y + 7)), stroke=INK, stroke_width=1.8)
-    svg.text(end + 9, y + 11.5, f"{length:g} cm", 12.5, fill=INK)
-    return y + 16
+    end, middle, tick = x + length * 10 * per_mm, y + size * 0.56, size * 0.32
+    svg.open(class_="scale")
+    svg.line(((x, middle - tick), (x, middle + tick)), stroke=look.ink, stroke_width=1.4 * stroke)
+    svg.line(((end, middle - tick), (end, middle + tick)), stroke=look.ink, stroke_width=1.4 * stroke)
+    svg.line(((x, middle), (end, middle)), stroke=look.ink, stroke_width=1.8 * stroke)
+    svg.text(end + size * 0.7, y + size * 0.92, f"{length:g} cm", size, fill=look.ink)
+    svg.close()
+    taken = end - x + size * 1.4 + fonts.width(f"{length:g} cm", size)
+    if beside and taken + fonts.width(beside, size * 0.92) <= width:
+        svg.text(x + width, y + size * 0.92, beside, size * 0.92, fill=look.muted, align="end")
+    return y + size * 1.28
 
 
-def caption(svg: Svg, y: float, request: FigureRequest, unplaced: int) -> float:
-    """The caption, a paragraph a language."""
-    text = captions.caption(request, unplaced)
-    if request.language != "zh":
-        y = _paragraph(svg, y, text.en, 12.5, INK, "en")
-    if request.language != "en":
-        y = _paragraph(svg, y + (3 if request.language == "both" else 0), text.zh, 12.5, INK, "zh-CN")
+def paragraphs(svg: Svg, y: float, text: Bilingual, language: Language, look: Look, *, size: float = 0.0) -> float:
+    """A text, a paragraph a language, over the whole width."""
+    size = size or look.text
+    if language != "zh":
+        y = _paragraph(svg, y, text.en, size, look.ink, "en", look)
+    if language != "en":
+        y = _paragraph(svg, y + (3 if language == "both" else 0), text.zh, size, look.ink, "zh-CN", look)
     return y
 
 
-def legend(svg: Svg, y: float, request: FigureRequest, structures: list[Structure]) -> float:
-    """Colour, names, SNOMED CT code and confidence of each structure, in two columns."""
-    if not structures:
+def warning_line(svg: Svg, y: float, request: FigureRequest, look: Look, name: str) -> float:
+    """The warning in both languages, with figure and model, where no header says it."""
+    text = captions.line(request, name)
+    y = _paragraph(svg, y, text.en, look.small, look.ink, "en", look)
+    return _paragraph(svg, y, text.zh, look.small, look.ink, "zh-CN", look)
+
+
+def legend(
+    svg: Svg, y: float, request: FigureRequest, shapes: Sequence[Shape], numbers: Mapping[int, int], look: Look
+) -> float:
+    """Number (where labels are numbers), colour, names, SNOMED CT code and confidence of each structure, in columns.
+
+    Pathologies follow with their ICD-11 codes.
+    """
+    if not shapes or look.legend == "none":
         return y
-    gap = 40.0
-    column = (_CONTENT - gap) / 2
-    half = math.ceil(len(structures) / 2) if len(structures) > 3 else len(structures)
-    bottoms = []
-    for start in range(0, len(structures), half):
-        x = MARGIN + (column + gap) * (start // half)
-        bottoms.append(_legend_column(svg, x, y, column, request, structures[start : start + half]))
+    ordered = sorted(shapes, key=lambda s: numbers.get(s.structure.id, 10**6)) if numbers else list(shapes)
+    if look.legend == "key":
+        ordered = [s for s in ordered if s.structure.id in numbers]
+    gap = 3.2 * look.text
+    column = (look.content - gap) / 2
+    half = math.ceil(len(ordered) / 2) if len(ordered) > 3 else max(1, len(ordered))
+    bottoms = [y]
+    for start in range(0, len(ordered), half):
+        x = look.margin + (column + gap) * (start // half)
+        bottoms.append(_legend_column(svg, x, y, column, request, ordered[start : start + half], numbers, look))
     y = max(bottoms)
-    if request.confidences:
+    if look.legend == "codes" and request.confidences:
         note = captions.confidence_note(request)
         for text, language in ((note.en, "en"), (note.zh, "zh")):
             if request.language in (language, "both"):
-                y = _paragraph(svg, y + 4, text, 11, MUTED, "en" if language == "en" else "zh-CN")
+                tongue = "en" if language == "en" else "zh-CN"
+                y = _paragraph(svg, y + 4, text, look.text * 0.88, look.muted, tongue, look)
     return y
 
 
-def footer(svg: Svg, y: float, request: FigureRequest, name: str) -> float:
+def pathologies(svg: Svg, y: float, request: FigureRequest, look: Look) -> float:
+    """A line a pathology: names, and the ICD-11 code with its title where there is one."""
+    if not request.pathologies or look.plain_words or look.secret or look.legend == "none":
+        return y
+    word = both(wording.LEGEND["pathology"], request.language)
+    for found in request.pathologies:
+        name = both(Bilingual(_capital(found.name_en), found.name_zh), request.language)
+        code = f", {wording.LEGEND['icd11'].en} {found.icd11} ({found.title})" if found.icd11 else ""
+        y = _paragraph(svg, y + 4, f"{word}: {name}{code}", look.text, look.ink, "zh-CN", look)
+    return y
+
+
+def footer(svg: Svg, y: float, request: FigureRequest, name: str, look: Look) -> float:
     """The provenance line, small; returns the canvas height."""
     y += 6
-    svg.line(((MARGIN, y), (WIDTH - MARGIN, y)), stroke=HAIRLINE, stroke_width=1)
-    return _paragraph(svg, y + 6, captions.provenance(request, name), 10, MUTED, "en") + 18
+    svg.line(((look.margin, y), (look.width - look.margin, y)), stroke=HAIRLINE, stroke_width=1)
+    return _paragraph(svg, y + 6, captions.provenance(request, name), look.small, look.muted, "en", look) + 18
 
 
-def _legend_column(
-    svg: Svg, x: float, y: float, width: float, request: FigureRequest, structures: list[Structure]
-) -> float:
-    scores = bool(request.confidences)
-    code_x = x + width - (210 if scores else 90)
-    name_width = code_x - x - 22 - 12
-    words = [wording.LEGEND["structure"], wording.LEGEND["code"], wording.LEGEND["confidence"]]
-    for place, word in zip((x + 22, code_x, x + width - 112), words if scores else words[:2], strict=False):
-        svg.text(place, y + 12, _both(word, request.language), 11, fill=MUTED)
-    y += 19
-    svg.line(((x, y), (x + width, y)), stroke=HAIRLINE, stroke_width=1)
-    y += 2
-    for structure in structures:
-        lines = _names(structure, request.language, name_width)
-        height = 16.0 * len(lines) + 4
-        svg.rectangle(x + 2, y + 5, 11, 11, rx=2.5, fill=structure.colour, stroke="#00000055", stroke_width=0.6)
-        for index, pieces in enumerate(lines):
-            cursor = x + 22
-            for text, weight, fill, language in pieces:
-                svg.text(cursor, y + 15 + 16 * index, text, 12.5, weight=weight, fill=fill, language=language)
-                cursor += fonts.width(text, 12.5, weight) + 8
-        svg.text(code_x, y + 15, structure.code or "–", 12, fill=MUTED)
-        if scores:
-            _score(svg, x + width, y, request.confidences.get(structure.id, math.nan), request.language)
-        y += height
-    return y + 2
-
-
-def _score(svg: Svg, right: float, y: float, score: float, language: Language) -> None:
-    """A bar and a percentage, the latter flush right."""
-    left, length = right - 112, 70.0
-    if math.isnan(score):
-        svg.text(right, y + 15, _both(wording.LEGEND["unknown"], language), 12, fill=MUTED, align="end")
-        return
-    svg.rectangle(left, y + 8.5, length, 5, rx=2.5, fill="#e6ebf0")
-    if score > 0:
-        svg.rectangle(left, y + 8.5, max(5.0, length * score), 5, rx=2.5, fill="#4a6a8a")
-    svg.text(right, y + 15, f"{score:.0%}", 12, fill=INK, align="end")
-
-
-def _names(structure: Structure, language: Language, limit: float) -> list[list[tuple]]:
-    """Lines of (text, weight, colour, language): both names on one line where they fit, else below each other."""
-    en, zh = display_name(structure), structure.name_zh
-    lines_en = [[(line, "regular", INK, "en")] for line in fonts.fit(en, 12.5, limit, 2)]
-    shade = MUTED if language == "both" else INK
-    lines_zh = [[(line, "regular", shade, "zh-CN")] for line in fonts.fit(zh, 12.5, limit, 2)]
-    if language == "en":
-        return lines_en
-    if language == "zh":
-        return lines_zh
-    if len(lines_en) == len(lines_zh) == 1 and fonts.width(en + zh, 12.5) + 8 <= limit:
-        return [lines_en[0] + lines_zh[0]]
-    return lines_en + lines_zh
-
-
-def _both(word: wording.Bilingual, language: Language) -> str:
+def both(word: Bilingual, language: Language) -> str:
+    """A word in the languages asked for, on one line."""
     if language == "both":
         return word.en if word.en == word.zh else f"{word.en} {word.zh}"
     return word.en if language == "en" else word.zh
 
 
-def _paragraph(svg: Svg, y: float, text: str, size: float, fill: str, language: str) -> float:
-    for line in fonts.wrap(text, size, _CONTENT):
-        svg.text(MARGIN, y + size, line, size, fill=fill, language="zh-CN" if language == "zh-CN" else "en")
+def _legend_column(
+    svg: Svg,
+    x: float,
+    y: float,
+    width: float,
+    request: FigureRequest,
+    shapes: Sequence[Shape],
+    numbers: Mapping[int, int],
+    look: Look,
+) -> float:
+    size, language = look.text, request.language
+    step, codes = size * 1.28, look.legend == "codes"
+    scores = bool(request.confidences) and codes
+    number_width = size * 1.9 if numbers else 0.0
+    swatch = x + number_width
+    code_x = x + width - (16.8 * size if scores else 7.2 * size if codes else 0)
+    name_x = swatch + 1.76 * size
+    name_width = code_x - name_x - (0.96 * size if codes else 0)
+    if codes:
+        words = [wording.LEGEND["structure"], wording.LEGEND["code"], wording.LEGEND["confidence"]]
+        places = (name_x, code_x, x + width - 8.96 * size)
+        for place, word in zip(places, words if scores else words[:2], strict=False):
+            svg.text(place, y + 0.96 * size, both(word, language), size * 0.88, fill=look.muted)
+        y += size * 1.52
+        svg.line(((x, y), (x + width, y)), stroke=HAIRLINE, stroke_width=1)
+        y += 2
+    for shape in shapes:
+        structure = shape.structure
+        lines = _names(structure, language, name_width, look)
+        baseline = y + size * 1.2
+        if structure.id in numbers:
+            text = str(numbers[structure.id])
+            svg.text(x + size * 1.3, baseline, text, size, weight="bold", fill=look.ink, align="end")
+        side = size * 0.88
+        svg.rectangle(
+            *(swatch + 2, y + size * 0.4, side, side),
+            rx=side / 4.4,
+            fill=shape.colour,
+            stroke="#000000",
+            stroke_opacity=0.33,
+            stroke_width=0.6 * look.stroke,
+        )
+        for index, pieces in enumerate(lines):
+            cursor = name_x
+            for text, fill, tongue in pieces:
+                svg.text(cursor, baseline + step * index, text, size, fill=fill, language=tongue)
+                cursor += fonts.width(text, size) + size * 0.64
+        if codes:
+            svg.text(code_x, baseline, structure.code or "–", size * 0.96, fill=look.muted)
+        if scores:
+            _score(svg, x + width, y, request.confidences.get(structure.id, math.nan), language, look)
+        y += step * len(lines) + size * 0.32
+    return y + 2
+
+
+def _score(svg: Svg, right: float, y: float, score: float, language: Language, look: Look) -> None:
+    """A bar and a percentage, the latter flush right."""
+    size = look.text
+    left, length = right - 8.96 * size, 5.6 * size
+    if math.isnan(score):
+        text = both(wording.LEGEND["unknown"], language)
+        svg.text(right, y + 1.2 * size, text, size * 0.96, fill=look.muted, align="end")
+        return
+    svg.rectangle(left, y + size * 0.68, length, size * 0.4, rx=size * 0.2, fill="#e6ebf0")
+    if score > 0:
+        svg.rectangle(left, y + size * 0.68, max(size * 0.4, length * score), size * 0.4, rx=size * 0.2, fill="#4a6a8a")
+    svg.text(right, y + 1.2 * size, f"{score:.0%}", size * 0.96, fill=look.ink, align="end")
+
+
+def _names(structure: Structure, language: Language, limit: float, look: Look) -> list[list[tuple]]:
+    """Lines of (text, colour, language): both names on one line where they fit, else below each other."""
+    en, zh, size = display_name(structure), structure.name_zh, look.text
+    lines_en = [[(line, look.ink, "en")] for line in fonts.fit(en, size, limit, 2)]
+    shade = look.muted if language == "both" else look.ink
+    lines_zh = [[(line, shade, "zh-CN")] for line in fonts.fit(zh, size, limit, 2)]
+    if language == "en":
+        return lines_en
+    if language == "zh":
+        return lines_zh
+    if len(lines_en) == len(lines_zh) == 1 and fonts.width(en + zh, size) + size * 0.64 <= limit:
+        return [lines_en[0] + lines_zh[0]]
+    return lines_en + lines_zh
+
+
+def _paragraph(svg: Svg, y: float, text: str, size: float, fill: str, language: str, look: Look) -> float:
+    for line in fonts.wrap(text, size, look.content):
+        svg.text(look.margin, y + size, line, size, fill=fill, language="zh-CN" if language == "zh-CN" else "en")
         y += round(size * 1.4, 1)
     return y
+
+
+def _capital(text: str) -> str:
+    return text[:1].upper() + text[1:]

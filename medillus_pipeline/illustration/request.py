@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from medillus_pipeline.annotation.study.pathology import Pathology
 from medillus_pipeline.annotation.vocabulary import Structure
 from medillus_pipeline.dicom.windows import PRESETS, Window
 from medillus_pipeline.errors import InputError
@@ -16,8 +17,22 @@ from medillus_pipeline.errors import InputError
 Language = Literal["en", "zh", "both"]
 Source = Literal["generated", "scan"]
 LabelledBy = Literal["annotator", "organ_segmenter"]
+Style = Literal["radiology", "textbook", "patient", "summary", "journal", "quiz"]
+Marks = Literal["outlines", "fills"]
+PaletteName = Literal["vocabulary", "colour-blind"]
+Letters = tuple[str, str, str, str]
 
-SIDECAR_VERSION = 1
+PLANES: dict[str, Letters] = {
+    "axial": ("R", "L", "A", "P"),
+    "coronal": ("R", "L", "H", "F"),
+    "sagittal": ("A", "P", "H", "F"),
+}
+"""Edge letters (left, right, top, bottom) of the three planes as radiologists hang them."""
+
+JOURNAL_WIDTHS_MM = (85, 180)
+"""One column and two columns of a journal."""
+
+SIDECAR_VERSION = 2
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,7 +54,7 @@ class FigureRequest:
         body_part: BodyPartExamined.
         level: position along the body axis in the series, 0 feet to 1 head.
         window: how values become greys; by default soft tissue for CT, else the 0.5 to 99.5 percentiles.
-        orientation: letters at the image's left, right, top and bottom edge.
+        orientation: letters at the image's left, right, top and bottom edge, of R L A P H F; see `PLANES`.
         labelled_by: who drew the labels of a scan.
         split: split of that patient.
         model_name, model_version, dataset_fingerprint, seed, steps, code_version, vocabulary_version: how it was made.
@@ -47,6 +62,11 @@ class FigureRequest:
         run_ids: names → ids of the runs behind it (Dagster, MLflow).
         ethics: what the figures are for, who answers for it and since when, where somebody recorded it.
         language: languages of names and captions; the warning stands in both, always.
+        style: for whom the figure is; see `styles.py`.
+        marks: outlines or fills; None: as the style has it.
+        palette: the vocabulary's colours, or colours that dichromats tell apart (see `palette.py`).
+        journal_width_mm: printed width of a `journal` figure, 85 or 180.
+        pathologies: what the figure shows beside the structures; listed with ICD-11 codes where they have one.
     """
 
     image: np.ndarray
@@ -62,7 +82,7 @@ class FigureRequest:
     body_part: str | None = None
     level: float | None = None
     window: Window | None = None
-    orientation: tuple[str, str, str, str] = ("R", "L", "A", "P")
+    orientation: Letters = PLANES["axial"]
     labelled_by: LabelledBy = "annotator"
     split: str | None = None
     model_name: str | None = None
@@ -76,6 +96,11 @@ class FigureRequest:
     run_ids: Mapping[str, str] = field(default_factory=dict)
     ethics: Mapping[str, str] | None = None
     language: Language = "both"
+    style: Style = "radiology"
+    marks: Marks | None = None
+    palette: PaletteName = "vocabulary"
+    journal_width_mm: int = 180
+    pathologies: tuple[Pathology, ...] = ()
 
     def __post_init__(self) -> None:
         if self.image.ndim != 2 or self.image.shape != self.labels.shape or 0 in self.image.shape:
@@ -84,6 +109,13 @@ class FigureRequest:
             raise InputError(f"the image of slice {self.slice_name} holds values that are not finite")
         if not all(math.isfinite(mm) and mm > 0 for mm in self.pixel_mm):
             raise InputError("pixel spacing must be positive, in mm: without it a figure has no scale")
+        if not _is_plane(self.orientation):
+            raise InputError(
+                f"{', '.join(self.orientation)} are no edge letters: left and right, then top and bottom, each pair "
+                "of R-L, A-P or H-F and no pair twice"
+            )
+        if self.journal_width_mm not in JOURNAL_WIDTHS_MM:
+            raise InputError(f"a journal figure is 85 or 180 mm wide, not {self.journal_width_mm:g} mm")
         if len({s.id for s in self.structures}) != len(self.structures):
             raise InputError("a structure is named twice in the request")
         if self.source == "generated" and (self.model_version is None or self.seed is None):
@@ -119,6 +151,11 @@ class FigureRequest:
             "orientation": list(self.orientation),
             "labelled_by": self.labelled_by if self.source == "scan" else None,
             "language": self.language,
+            "style": self.style,
+            "marks": self.marks,
+            "palette": self.palette,
+            "journal_width_mm": self.journal_width_mm if self.style == "journal" else None,
+            "pathologies": [p.key for p in self.pathologies],
             "model": {
                 "name": self.model_name,
                 "version": self.model_version,
@@ -149,6 +186,11 @@ class FigureRequest:
 def canonical_json(value: object) -> bytes:
     """UTF-8 JSON with sorted keys, the same bytes for the same value; NaN is refused."""
     return json.dumps(value, ensure_ascii=False, sort_keys=True, indent=1, allow_nan=False).encode() + b"\n"
+
+
+def _is_plane(letters: Letters) -> bool:
+    pairs = [frozenset(letters[:2]), frozenset(letters[2:])]
+    return len(letters) == 4 and pairs[0] != pairs[1] and all(p in map(frozenset, ("RL", "AP", "HF")) for p in pairs)
 
 
 def _array_facts(array: np.ndarray) -> dict[str, Any]:

@@ -26,13 +26,15 @@ def number(value: float) -> str:
 class Svg:
     """Collects the elements of one drawing. Coordinates and sizes are in user units (CSS pixels)."""
 
-    def __init__(self, width: float) -> None:
+    def __init__(self, width: float, *, width_mm: float | None = None) -> None:
+        """`width_mm` is the width on paper, where it is fixed; else a user unit is a CSS pixel."""
         self.width = width
+        self.width_mm = width_mm
         self._parts: list[str] = []
         self._characters: set[str] = set()
 
     def open(self, **attributes: str | float) -> None:
-        """Start a group; underscores in names become hyphens (`data_structure`)."""
+        """Start a group; underscores in names become hyphens (`data_structure`), a last one falls away (`class_`)."""
         self._parts.append(f"<g{_attributes(attributes)}>")
 
     def close(self) -> None:
@@ -54,9 +56,13 @@ class Svg:
         fill: str = "#000000",
         align: Align = "start",
         language: Literal["en", "zh-CN"] = "en",
-        halo: bool = False,
+        halo: str | None = None,
     ) -> None:
-        """One line with its baseline at y. Raises InputError for a character that the typeface lacks."""
+        """One line with its baseline at y; `halo` is the colour of a rim around its letters.
+
+        Raises:
+            InputError: the typeface lacks a character.
+        """
         fonts.width(text, size, weight)
         self._characters.update(text)
         attributes: dict[str, str | float] = {"x": x, "y": y, "font_size": size, "fill": fill}
@@ -65,7 +71,12 @@ class Svg:
         if align != "start":
             attributes["text_anchor"] = align
         if halo:
-            attributes |= {"stroke": "#000000", "stroke_width": 3, "stroke_opacity": 0.6, "paint_order": "stroke"}
+            attributes |= {
+                "stroke": halo,
+                "stroke_width": round(size / 5, 2),
+                "stroke_opacity": 0.6,
+                "paint_order": "stroke",
+            }
         tongue = ' xml:lang="zh-CN"' if language == "zh-CN" else ""
         self._parts.append(f"<text{_attributes(attributes)}{tongue}>{escape(text)}</text>")
 
@@ -92,11 +103,16 @@ class Svg:
         """A PNG, embedded."""
         source = base64.b64encode(png).decode("ascii")
         place = _attributes({"x": x, "y": y, "width": width, "height": height})
-        self._parts.append(f'<image{place} preserveAspectRatio="none" xlink:href="data:image/png;base64,{source}"/>')
+        self._parts.append(
+            f'<image class="scan"{place} preserveAspectRatio="none" xlink:href="data:image/png;base64,{source}"/>'
+        )
 
     def document(self, height: float, *, title: str, description: str, metadata: str) -> bytes:
         """The whole file, UTF-8. The fonts' glyphs that the drawing uses are embedded."""
         size = f'width="{number(self.width)}" height="{number(height)}"'
+        if self.width_mm is not None:
+            tall = number(height * self.width_mm / self.width)
+            size = f'width="{number(self.width_mm)}mm" height="{tall}mm"'
         box = f'viewBox="0 0 {number(self.width)} {number(height)}"'
         return "\n".join(
             (
@@ -116,6 +132,6 @@ class Svg:
 
 def _attributes(attributes: dict[str, str | float]) -> str:
     return "".join(
-        f" {name.replace('_', '-')}={quoteattr(value if isinstance(value, str) else number(value))}"
+        f" {name.rstrip('_').replace('_', '-')}={quoteattr(value if isinstance(value, str) else number(value))}"
         for name, value in attributes.items()
     )

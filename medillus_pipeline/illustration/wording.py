@@ -27,7 +27,11 @@ LEGEND = {
     "code": Bilingual("SNOMED CT", "SNOMED CT"),
     "confidence": Bilingual("Confidence*", "置信度*"),
     "unknown": Bilingual("n/a", "无"),
+    "pathology": Bilingual("Pathology", "疾病"),
+    "icd11": Bilingual("ICD-11", "ICD-11"),
+    "answers": Bilingual("Answers", "答案"),
 }
+QUIZ = Bilingual("Name the numbered structures.", "请说出编号结构的名称。")
 FOOTNOTE = Bilingual(
     "* Agreement of a segmenter with the requested structure (mean probability × Dice), uncalibrated.",
     "* 分割模型与所请求结构的一致程度（平均概率 × Dice），未经校准。",
@@ -89,6 +93,44 @@ MADE_BY = Bilingual(
 )
 TAKEN_FROM = Bilingual("Slice {slice} as scanned.", "切片 {slice} 的扫描原图。")
 
+WINDOW_SHORT = Bilingual("{modality}, W {width} L {center}{unit}", "{modality}，窗宽{width} 窗位{center}{unit}")
+LINE = Bilingual("Figure {figure}{model}.", "图 {figure}{model}。")
+LINE_MODEL = Bilingual(", model version {version}", "，模型第 {version} 版")
+
+PATIENT = {
+    "title": Bilingual("{modality} picture of the {part}", "{part}{modality}图像"),
+    "body": Bilingual("body", "身体"),
+    "axial": Bilingual("A slice across the body, seen from the feet.", "身体的横断面，从足部方向观察。"),
+    "coronal": Bilingual("A slice through the body, seen from the front.", "身体的纵断面，从前方观察。"),
+    "sagittal": Bilingual("A slice through the body, seen from the side.", "身体的纵断面，从侧面观察。"),
+    "mirrored": Bilingual("The left of the picture is the right of the body.", "图像的左侧是身体的右侧。"),
+    "red": Bilingual("What is ill is red.", "病变部位以红色显示。"),
+    "nobody": Bilingual(
+        "A computer drew this picture: it shows nobody's own body.", "本图由计算机生成，并非任何人的真实身体。"
+    ),
+}
+PLAIN_PARTS = {
+    "ABDOMEN": Bilingual("belly", "腹部"),
+    "ABDOMENPELVIS": Bilingual("belly and hips", "腹部和盆部"),
+    "PELVIS": Bilingual("hips", "盆部"),
+    "THORAX": Bilingual("chest", "胸部"),
+    "LSPINE": Bilingual("lower back", "腰部"),
+    "CSPINE": Bilingual("neck", "颈部"),
+    "TORSO": Bilingual("trunk", "躯干"),
+}
+
+SUMMARY = {
+    "title": Bilingual("Summary of {count} slices", "{count} 个切片摘要"),
+    "slice": Bilingual("Slice", "切片"),
+    "area": Bilingual("Area", "面积"),
+    "diameter": Bilingual("Greatest diameter", "最大径"),
+    "measured": Bilingual(
+        "Area and greatest diameter are measured in the plane of each slice, from labels on pixels of {mm} mm; of a "
+        "structure in several parts, the diameter is that of the widest part.",
+        "面积和最大径在各切片平面内由标注图测得，像素大小 {mm} 毫米；结构分为多部分时，最大径取最宽的一部分。",
+    ),
+}
+
 GALLERY = {
     "title": Bilingual("Labelled illustrations", "标注图集"),
     "search": Bilingual("Search structures, body parts, names", "搜索结构、部位、名称"),
@@ -100,11 +142,15 @@ GALLERY = {
 }
 
 
-def body_part(term: str | None) -> Bilingual | None:
-    """The names of a BodyPartExamined value; an unknown term stands for itself, an absent one gives None."""
+def body_part(term: str | None, *, plain: bool = False) -> Bilingual | None:
+    """The names of a BodyPartExamined value; an unknown term stands for itself, an absent one gives None.
+
+    `plain` prefers words that patients use.
+    """
     if not term or not term.strip():
         return None
-    known = BODY_PARTS.get(term.upper().replace(" ", "").replace("_", "").replace("-", ""))
+    key = term.upper().replace(" ", "").replace("_", "").replace("-", "")
+    known = (PLAIN_PARTS.get(key) if plain else None) or BODY_PARTS.get(key)
     return known or Bilingual(term.strip().capitalize(), term.strip())
 
 
@@ -115,6 +161,12 @@ def modality(term: str) -> Bilingual:
 
 def every_text() -> list[str]:
     """All of the above, for the typeface's coverage."""
-    tables: tuple[dict[str, Bilingual], ...] = (SCAN, LEGEND, PLANES, MODALITIES, BODY_PARTS, GALLERY)
-    singles = (GENERATED, FOOTNOTE, FOOTNOTE_CALIBRATED, CROWDED, LEVEL, WINDOW, WINDOW_PLAIN, MADE_BY, TAKEN_FROM)
+    tables: tuple[dict[str, Bilingual], ...] = (
+        *(SCAN, LEGEND, PLANES, MODALITIES, BODY_PARTS, GALLERY),
+        *(PATIENT, PLAIN_PARTS, SUMMARY),
+    )
+    singles = (
+        *(GENERATED, FOOTNOTE, FOOTNOTE_CALIBRATED, CROWDED, LEVEL, WINDOW, WINDOW_PLAIN, MADE_BY, TAKEN_FROM),
+        *(QUIZ, WINDOW_SHORT, LINE, LINE_MODEL),
+    )
     return [text for pair in [*singles, *(p for t in tables for p in t.values())] for text in pair]

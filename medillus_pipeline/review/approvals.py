@@ -1,12 +1,9 @@
-"""Who approved a model version, by role, and which required approvals are missing. What promotion asks; pure."""
+"""Who approved a model version, by role; pure. How many must is in `validation/promotion_rules.py`."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from medillus_pipeline.review.roster import ROLES, Roster
-
-ANYONE = "reviewer"
-"""A required role that everybody on the roster can fill."""
 
 
 def approvals(
@@ -32,25 +29,3 @@ def approvals(
     ]
     by_role = {role: sorted(r.pseudonym for r in approving if role in r.roles) for role in ROLES}
     return {role: names for role, names in by_role.items() if names}
-
-
-def missing(required: Mapping[str, int], approved: Mapping[str, Sequence[str]]) -> dict[str, int]:
-    """Role → how many approvals are still missing; empty where all are there.
-
-    Every required approval is another person: who has two roles fills one place. `ANYONE` can be filled by all roles.
-    Places are filled so that as few as possible stay open; roles that come first in `required` are filled first.
-    """
-    places = [role for role, count in required.items() for _ in range(count)]
-    may_fill = [set().union(*approved.values()) if role == ANYONE else set(approved.get(role, ())) for role in places]
-    filled: dict[str, int] = {}
-
-    def fill(place: int, tried: set[str]) -> bool:
-        for person in sorted(may_fill[place] - tried):
-            tried.add(person)
-            if person not in filled or fill(filled[person], tried):
-                filled[person] = place
-                return True
-        return False
-
-    still = [role for place, role in enumerate(places) if not fill(place, set())]
-    return {role: still.count(role) for role in required if role in still}

@@ -205,12 +205,22 @@ def _parts(data: bytes) -> tuple[str, str, str] | None:
 
 
 def _object(text: str) -> dict[str, Any]:
-    """The JSON object in a text; empty where there is none."""
+    """The JSON object in a text; empty where there is none, and where a key stands twice in any object of it: two
+    readers could take it for two different verdicts.
+    """
     try:
-        found = json.loads(text)
+        found = json.loads(text, object_pairs_hook=_without_repeats)
     except (ValueError, RecursionError):
         return {}
     return found if isinstance(found, dict) else {}
+
+
+def _without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """The object of these pairs. Raises ValueError where a key stands twice."""
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        raise ValueError("a key stands twice")
+    return found
 
 
 def _comments(text: str) -> dict[str, str] | None:

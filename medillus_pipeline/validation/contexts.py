@@ -11,7 +11,7 @@ from typing import Any, Literal, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from medillus_pipeline.validation import controls, measures, metrics
+from medillus_pipeline.validation import controls, measures, metrics, tissue_values
 from medillus_pipeline.validation.figures import CONTEXT_FIGURES, CONTEXTS
 from medillus_pipeline.validation.measures import ClassMaps, Scene, Values
 
@@ -57,13 +57,14 @@ def put(scene: Scene, rows: NDArray[np.int64], images: Mapping[Scored, Values], 
             patients=[scene.patients[number] for number in names],
             organs=scene.organs,
             weights=weights,
+            modalities=scene.modality[rows],
         )
         found = judged.segment(made)
         scored = {"real": metrics.overlap(maps, real_maps, count), "generated": metrics.overlap(maps, found, count)}
         if partner is not None:
             scored["shuffled"] = metrics.overlap(maps, found[partner], count)
         measures.put_dice(part, scored)
-        measures.put_hu(part, made, "")
+        tissue_values.put_values(part, made, "")
         measures.put_similarity(part, made)
         features = judged.features(made)
         measures.put_frechet(part, [real_features, features, features], np.random.default_rng([seed, len(rows), 1]))
@@ -71,4 +72,5 @@ def put(scene: Scene, rows: NDArray[np.int64], images: Mapping[Scored, Values], 
             f"{key}_{suffix_of[name]}{bound}": part.figures[f"{key}{bound}"]
             for key in CONTEXT_FIGURES
             for bound in ("", "_low", "_high")
+            if f"{key}{bound}" in part.figures
         }

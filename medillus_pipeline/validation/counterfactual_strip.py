@@ -2,9 +2,14 @@
 
 from collections.abc import Sequence
 
-from medillus_pipeline.generation.pictures import class_colours, grey, sheet
+import numpy as np
+from numpy.typing import NDArray
+
+from medillus_pipeline.generation.pictures import class_colours, sheet
 from medillus_pipeline.validation.counterfactual import Followed
 from medillus_pipeline.validation.mask_edits import EDITS
+from medillus_pipeline.validation.measures import Values
+from medillus_pipeline.validation.windows import window_for
 
 
 def strip(
@@ -26,8 +31,13 @@ def strip(
             [
                 picture
                 for mask, image, seen in zip((one.case.before, one.case.after), one.images, one.judged, strict=True)
-                for picture in (colours[mask], grey(image, modality), colours[seen])
+                for picture in (colours[mask], _shown(image, one.images[0], modality), colours[seen])
             ]
             for one in chosen
         ]
     return sheet(lines)
+
+
+def _shown(image: Values, before: Values, modality: str) -> NDArray[np.uint8]:
+    """The image in the window of the one before the edit, (h, w, 3)."""
+    return np.repeat(window_for(before, modality).grey(image)[..., None], 3, -1)

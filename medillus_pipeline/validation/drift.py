@@ -8,6 +8,7 @@ Cohen's h). What is compared is in `drift_profile.py`.
 
 import json
 import math
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib import resources
@@ -91,7 +92,7 @@ class Drift:
             measures = [_number(v) for v in (row.psi, row.psi_bound, row.difference, row.difference_bound)]
             verdict = (row.remark or "drifted") if row.drifted else ""
             cells = [row.name, row.scope, row.reference, row.new, *measures, verdict]
-            lines.append(f"| {' | '.join(cell.replace('|', '/') for cell in cells)} |")
+            lines.append(f"| {' | '.join(_plain(cell) for cell in cells)} |")
         if len(self.rows) > MOST_ROWS:
             lines.append(f"| and {len(self.rows) - MOST_ROWS} more |{' |' * 8}")
         return "\n".join(lines)
@@ -218,6 +219,12 @@ def _mix(terms: Sequence[str], counts: NDArray[np.float64]) -> str:
 def _excess(row: Row) -> float:
     ratios = (row.psi / row.psi_bound, abs(row.difference) / row.difference_bound)
     return max((r for r in ratios if math.isfinite(r)), default=0.0)
+
+
+def _plain(text: str) -> str:
+    """Text that Markdown shows as it is, in one line: names of scanners and kernels come from headers of strangers."""
+    text = " ".join(text.split()).translate({ord(c): f"&#{ord(c)};" for c in "&<>|"})
+    return re.sub(r"([\\`*_{}\[\]()#!~$])", r"\\\1", text)
 
 
 def _number(value: float) -> str:

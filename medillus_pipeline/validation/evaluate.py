@@ -15,12 +15,13 @@ from pydantic import BaseModel, ConfigDict, Field
 from medillus_pipeline.errors import NotEnoughDataError
 from medillus_pipeline.generation.plausible_anatomy import Rules
 from medillus_pipeline.validation import contexts as tissue_contexts
-from medillus_pipeline.validation import controls, measures, metrics, slice_groups
+from medillus_pipeline.validation import controls, measures, metrics, slice_groups, tissue_values
 from medillus_pipeline.validation.anatomical_errors import anatomical_errors, organ_figures
 from medillus_pipeline.validation.contexts import Context, ContextSample, Scored
 from medillus_pipeline.validation.laterality import mirrored
 from medillus_pipeline.validation.measures import ClassMaps, Organ, Scene, Values
 from medillus_pipeline.validation.sampler import Given, Sample, Sampler
+from medillus_pipeline.validation.tissue_values import PatientSpread
 
 
 class Judge(Protocol):
@@ -69,6 +70,7 @@ class Example:
     judged: ClassMaps
     nearest: str = ""
     copied: bool = False
+    modality: str = measures.CT
 
 
 @dataclass(frozen=True)
@@ -111,6 +113,7 @@ def evaluate(
     attributes: Sequence[Sequence[str]] = (),
     rules: Rules | None = None,
     pixel_mm: float | NDArray[np.floating] = 1.0,
+    spread: PatientSpread | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Evaluation:
     """Figures of a generator on real slices.
@@ -120,7 +123,8 @@ def evaluate(
     training slices. `sample` is the generator as it is used, its tissue context proposed; `contexts` are the same
     generator under others, scored on `context_slices` of the slices. Both are told what is `given` of each slice.
     Anatomical errors are counted where there are `rules`; `pixel_mm`, one for all or (n,), is the distance of pixels.
-    What is said of each slice as a whole, its `attributes`, groups the slices for `slice_groups.py`.
+    What is said of each slice as a whole, its `attributes`, names its modality and groups the slices for
+    `slice_groups.py`. `spread` is that of real patients' organs (default: of the patients measured).
     `progress` counts images. Raises NotEnoughDataError without slices, ValueError when shapes differ.
     """
     config = config or EvaluationConfig()
@@ -142,8 +146,13 @@ def evaluate(
         patients=names.tolist(),
         organs=organs,
         weights=metrics.bootstrap_weights(len(names), config.draws, rng),
+        modalities=slice_groups.modality_of([attributes[int(row)] for row in rows]) if attributes else None,
     )
+    in_hu = float(np.count_nonzero(scene.modality == measures.CT))
     scene.figures |= {"patients": float(len(names)), "slices": float(len(rows))}
+    scene.figures |= {"slices_in_hu": in_hu, "slices_in_values": len(rows) - in_hu}
+    if spread is None:
+        spread = tissue_values.patient_spread(scene.real, scene.maps, groups, scene.modality, len(organs))
     repeated = _repeated(scene, config)
     compared = controls.evenly_over_patients(groups, scene.levels, config.context_slices) if contexts else rows[:0]
     total = (
@@ -168,12 +177,12 @@ def evaluate(
         scored["other"] = metrics.overlap(scene.maps, real_maps[partner], len(organs))
         scored["shuffled"] = metrics.overlap(scene.maps, generated_maps[partner], len(organs))
     measures.put_dice(scene, scored)
-    measures.put_hu(scene, generated, "")
-    measures.put_hu(scene, painted, "_texture")
+    tissue_values.put_values(scene, generated, "", spread)
+    tissue_values.put_values(scene, painted, "_texture")
     measures.put_texture(scene, generated, "")
     measures.put_texture(scene, painted, "_texture")
     if partner is not None:
-        measures.put_hu(scene, generated[partner], "_shuffled")
+        tissue_values.put_values(scene, generated[partner], "_shuffled", spread)
     features = [_features(judge, images, config.batch) for images in (scene.real, generated, painted)]
     measures.put_frechet(scene, features, rng)
     measures.put_kernel_distance(scene, features, rng)
@@ -211,6 +220,7 @@ def evaluate(
             real=scene.real[row],
             generated=tuple(stack[i] for stack in stacks),
             judged=generated_maps[row],
+            modality=str(scene.modality[row]),
         )
         for i, row in enumerate(worst)
     )

@@ -130,14 +130,38 @@ KINDS = {
         1,
         "Largest absolute difference in mean HU of one organ: a mean over organs hides it.",
     ),
-    "organ_value_error": Kind(
-        "Organ value error", "", 1, "The same where there is no HU: of series-normalised values from -1000 to 1000."
+    "worst_organ_hu_excess": Kind(
+        "Worst organ's HU error beyond patients' own spread",
+        "HU",
+        1,
+        "The same beyond what the spread of that organ between real patients explains at so few patients: what a gut "
+        "holds differs by more than 100 HU.",
+        "bootstrap 95% over patients, their spread as it is",
     ),
     "organ_hu_sd_error": Kind(
         "Organ HU spread error", "HU", 1, "Mean over organs of the absolute difference in standard deviation of HU."
     ),
     "organ_hu_sd_ratio": Kind(
         "Organ HU spread ratio", "", 2, "Standard deviation of HU in organs, generated to real; below 1 is too smooth."
+    ),
+    "organ_value_error": Kind(
+        "Organ value error", "", 1, "The HU error where there is no HU: of series-normalised values, -1000 to 1000."
+    ),
+    "worst_organ_value_error": Kind(
+        "Worst organ's value error", "", 1, "Largest difference in mean value of one organ of one modality without HU."
+    ),
+    "worst_organ_value_excess": Kind(
+        "Worst organ's value error beyond patients' own spread",
+        "",
+        1,
+        "The same beyond what the spread of that organ between real patients explains at so few patients.",
+        "bootstrap 95% over patients, their spread as it is",
+    ),
+    "organ_value_sd_error": Kind(
+        "Organ value spread error", "", 1, "The HU spread error where there is no HU: of series-normalised values."
+    ),
+    "organ_value_sd_ratio": Kind(
+        "Organ value spread ratio", "", 2, "The HU spread ratio where there is no HU: of series-normalised values."
     ),
     "sharpness_ratio": Kind(
         "Sharpness ratio",
@@ -174,6 +198,17 @@ KINDS = {
     "anatomical_error_excess": Kind(
         "Anatomical errors beyond real", "", 4, "Anatomical error rate of generated images less that of real ones."
     ),
+    "worst_class_error_excess": Kind(
+        "Worst structure's errors beyond real",
+        "",
+        3,
+        "Anatomical errors of the structure that fares worst, beyond the judge's own in the real images of the same "
+        "masks; held-out and training masks together. Structures seen too seldom are counted as one.",
+        "largest bound of any structure, the wider of bootstrap and exact",
+    ),
+    "class_error_excess": Kind(
+        "Anatomical errors beyond real", "", 3, "The same of one structure.", "the wider of bootstrap and exact"
+    ),
     "anatomical_instances": Kind("Organ instances", "", 0, "Organs in slices that could have an anatomical error."),
     "anatomical_instances_needed": Kind(
         "Organ instances needed",
@@ -208,6 +243,13 @@ KINDS = {
         "",
         2,
         "Distance to training over held-out slices, relative to real images: 1 is no nearer than they, 0 a copy.",
+    ),
+    "distance_ratio_nearest": Kind(
+        "Nearest to training slices",
+        "",
+        2,
+        "Distance of the nearest images to training slices, over that of the nearest real slices of other patients, in "
+        "aligned pixels (1% quantiles): some images that are copies in disguise lie far below 1.",
     ),
     "membership_auc": Kind(
         "Membership by reconstruction",
@@ -301,12 +343,21 @@ KINDS = {
     "mae": Kind(
         "Mean absolute error", "HU", 1, "Pixel error to the real slice; a blurred image wins it, so it never gates."
     ),
+    "value_mae": Kind(
+        "Mean absolute error of values", "", 1, "The same where there is no HU: of series-normalised values."
+    ),
+    "value_mean_real": Kind("Mean value, real", "", 0, "Mean normalised value under the organ's mask in real images."),
+    "value_mean_generated": Kind("Mean value, generated", "", 0, "Mean normalised value under the mask, generated."),
+    "value_sd_real": Kind("Value spread, real", "", 0, "Standard deviation of values under the organ's mask, real."),
+    "value_sd_generated": Kind("Value spread, generated", "", 0, "Standard deviation of values, generated."),
     "hu_mean_real": Kind("Mean HU, real", "HU", 0, "Mean HU under the organ's mask in real images."),
     "hu_mean_generated": Kind("Mean HU, generated", "HU", 0, "Mean HU under the organ's mask in generated images."),
     "hu_sd_real": Kind("HU spread, real", "HU", 0, "Standard deviation of HU under the organ's mask, real."),
     "hu_sd_generated": Kind("HU spread, generated", "HU", 0, "Standard deviation of HU under the mask, generated."),
     "patients": Kind("Patients", "", 0, "Patients that the figures are computed on."),
     "slices": Kind("Slices", "", 0, "Slices that the figures are computed on."),
+    "slices_in_hu": Kind("CT slices", "", 0, "Slices whose values are HU: figures in HU are of these alone."),
+    "slices_in_values": Kind("Slices without HU", "", 0, "Slices of other modalities, series-normalised."),
 }
 
 

@@ -1,7 +1,8 @@
 """Gates: which figures must hold before a version may be promoted, by profile, from `gates.json`.
 
-A figure that is missing, NaN or has no interval where the gate asks for one fails its gate. A judge below its floor
-makes the verdict inconclusive, since its other figures mean nothing then; inconclusive is never passed.
+A figure that is missing, NaN or has no interval where the gate asks for one fails its gate, and so does one whose
+interval is too wide for what is claimed. A judge below its floor makes the verdict inconclusive, since its other
+figures mean nothing then; inconclusive is never passed.
 """
 
 import hashlib
@@ -20,7 +21,12 @@ Status = Literal["passed", "failed", "inconclusive"]
 
 @dataclass(frozen=True)
 class Gate:
-    """A rule on one figure: `minimum` and/or `maximum` on its value, or on the bound of its interval that is worse."""
+    """A rule on one figure: `minimum` and/or `maximum` on its value, or on the bound of its interval that is worse.
+
+    Where what is `proven` counts, the better bound is held against the limit, so that chance alone refuses nobody; such
+    a gate, and any other, may ask for an upper bound of at most `highest_bound`: above it the figure is not known well
+    enough, which is inconclusive. A gate that applies `only_with` a count is left out where that count is 0.
+    """
 
     figure: str
     reason: str
@@ -29,6 +35,14 @@ class Gate:
     on_interval: bool
     controls: tuple[str, ...]
     measures_judge: bool
+    proven: bool = False
+    highest_bound: float | None = None
+    only_with: str | None = None
+
+    @property
+    def needs_bounds(self) -> bool:
+        """Whether a figure without an interval is inconclusive."""
+        return self.on_interval or self.proven or self.highest_bound is not None
 
 
 @dataclass(frozen=True)
@@ -126,17 +140,29 @@ def _gate(item: Mapping[str, Any]) -> Gate:
         on_interval=item.get("on_interval", False),
         controls=tuple(item.get("controls", ())),
         measures_judge=item.get("measures_judge", False),
+        proven=item.get("proven", False),
+        highest_bound=item.get("highest_bound"),
+        only_with=item.get("only_with"),
     )
     if gate.minimum is None and gate.maximum is None:
         raise ConfigurationError(f"the gate on {gate.figure} has neither minimum nor maximum")
-    if gate.figure not in KINDS:
-        raise ConfigurationError(f"the gate on {gate.figure!r} names no figure of the evaluation")
+    for figure in (gate.figure, gate.only_with or gate.figure):
+        if figure not in KINDS:
+            raise ConfigurationError(f"the gate on {gate.figure!r} names no figure of the evaluation: {figure!r}")
+    if gate.on_interval and gate.proven:
+        raise ConfigurationError(f"the gate on {gate.figure} asks for the worse and for the better bound at once")
+    if gate.proven and gate.highest_bound is None:
+        raise ConfigurationError(
+            f"the gate on {gate.figure} looks at what is proven: without highest_bound too few patients would pass it"
+        )
     return gate
 
 
 def judge_gates(profile: Profile, figures: Mapping[str, float]) -> Verdict:
     """Hold the figures against the profile's gates."""
-    results = tuple(_check(gate, figures) for gate in profile.gates)
+    # Only a count of exactly 0 leaves a gate out: one that is not known leaves it in, and its figure inconclusive.
+    applying = [gate for gate in profile.gates if gate.only_with is None or figures.get(gate.only_with) != 0]
+    results = tuple(_check(gate, figures) for gate in applying)
     failed = [result for result in results if not result.passed]
     judge_failed = [result for result in failed if result.gate.measures_judge]
     if judge_failed:
@@ -158,13 +184,15 @@ def _names(results: list[GateResult]) -> str:
 
 def _check(gate: Gate, figures: Mapping[str, float]) -> GateResult:
     value, low, high = (_finite(figures.get(gate.figure + bound)) for bound in ("", "_low", "_high"))
-    if value is None or (gate.on_interval and (low is None or high is None)):
+    if value is None or (gate.needs_bounds and (low is None or high is None)):
         return GateResult(gate, value, low, high, "inconclusive")
     # The value itself counts too: an interval that does not hold its own value must not flatter it.
-    ends = [value, *(end for end in (low, high) if end is not None and gate.on_interval)]
-    smallest, largest = min(ends), max(ends)
-    holds = (gate.minimum is None or smallest >= gate.minimum) and (gate.maximum is None or largest <= gate.maximum)
-    return GateResult(gate, value, low, high, "passed" if holds else "failed")
+    ends = [value, *(end for end in (low, high) if end is not None and (gate.on_interval or gate.proven))]
+    smallest, largest = (max(ends), min(ends)) if gate.proven else (min(ends), max(ends))
+    if (gate.minimum is not None and smallest < gate.minimum) or (gate.maximum is not None and largest > gate.maximum):
+        return GateResult(gate, value, low, high, "failed")
+    unsure = gate.highest_bound is not None and max(value, high or value) > gate.highest_bound
+    return GateResult(gate, value, low, high, "inconclusive" if unsure else "passed")
 
 
 def _finite(value: float | None) -> float | None:

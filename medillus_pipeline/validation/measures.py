@@ -1,6 +1,7 @@
 """The measures of one evaluation: each puts its figures, with bootstrap intervals, into the shared scene.
 
-What is measured on which images, and in what order, is in `evaluate.py`; the arithmetic is in `metrics.py`.
+What is measured on which images, and in what order, is in `evaluate.py`; the arithmetic is in `metrics.py`, and the
+values of tissues are in `tissue_values.py`.
 """
 
 from collections.abc import Callable, Sequence
@@ -16,6 +17,9 @@ from medillus_pipeline.validation.metrics import Estimate, Overlap
 
 Values = NDArray[np.integer]
 ClassMaps = NDArray[np.uint8]
+CT = "CT"
+"""The modality whose values have a unit, HU. The values of others are normalised by series."""
+
 MINIMUM_GAP = 0.02
 """Below this difference of real Dice to the shuffled control's a recovery is division by noise: it becomes NaN."""
 
@@ -38,7 +42,7 @@ class Organ(Protocol):
 
 @dataclass
 class Scene:
-    """What every measure shares: the chosen slices, patient numbers and bootstrap weights."""
+    """What every measure shares: the chosen slices with their modality, patient numbers and bootstrap weights."""
 
     real: Values
     maps: ClassMaps
@@ -48,6 +52,12 @@ class Scene:
     organs: Sequence[Organ]
     weights: NDArray[np.int64]
     figures: dict[str, float] = field(default_factory=dict)
+    modalities: NDArray[np.str_] | None = None
+
+    @property
+    def modality(self) -> NDArray[np.str_]:
+        """Modality of each slice, (n,); CT where nothing else is known."""
+        return np.full(len(self.real), CT) if self.modalities is None else self.modalities
 
     def put(self, name: str, statistic: Callable[[NDArray], NDArray]) -> Estimate:
         """Store a figure with its interval; `statistic` maps patient weights (draws, patients) to (draws,)."""
@@ -99,41 +109,6 @@ def put_dice(scene: Scene, scored: dict[str, Overlap]) -> None:
     scene.put_by_organ("dice_recovery", lambda w: recovered("generated", w, None))
 
 
-def put_hu(scene: Scene, images: Values, control: str) -> None:
-    count = len(scene.patients)
-    real, made = (
-        metrics.patient_moments(stack, scene.maps, scene.groups, count, len(scene.organs))
-        for stack in (scene.real, images)
-    )
-
-    def gap(measure: str, weights: NDArray) -> NDArray:
-        ours, theirs = (metrics.weighted_mean(getattr(moments, measure), weights) for moments in (made, real))
-        return ours - theirs
-
-    def spread(weights: NDArray) -> NDArray:
-        with np.errstate(invalid="ignore", divide="ignore"):
-            ratio = metrics.weighted_mean(made.sd, weights) / metrics.weighted_mean(real.sd, weights)
-        return np.where(np.isfinite(ratio), np.maximum(ratio, 1e-3), np.nan)
-
-    scene.put(f"organ_hu_error{control}", lambda w: metrics.nan_mean(np.abs(gap("mean", w)), axis=1))
-    scene.put(f"organ_hu_sd_error{control}", lambda w: metrics.nan_mean(np.abs(gap("sd", w)), axis=1))
-    scene.put(f"organ_hu_sd_ratio{control}", lambda w: np.exp(metrics.nan_mean(np.log(spread(w)), axis=1)))
-
-    def worst(weights: NDArray) -> NDArray:
-        gaps = np.abs(gap("mean", weights))
-        largest = np.where(np.isfinite(gaps), gaps, -np.inf).max(axis=1, initial=-np.inf)
-        return np.where(np.isfinite(largest), largest, np.nan)
-
-    scene.put(f"worst_organ_hu_error{control}", worst)
-    if not control:
-        scene.put_by_organ("organ_hu_error", lambda w: np.abs(gap("mean", w)))
-        scene.put_by_organ("organ_hu_sd_ratio", spread)
-        for name, table in (("mean_real", real.mean), ("mean_generated", made.mean)):
-            scene.put_by_organ(f"hu_{name}", lambda w, t=table: metrics.weighted_mean(t, w))
-        for name, table in (("sd_real", real.sd), ("sd_generated", made.sd)):
-            scene.put_by_organ(f"hu_{name}", lambda w, t=table: metrics.weighted_mean(t, w))
-
-
 def put_texture(scene: Scene, images: Values, control: str) -> None:
     """Sharpness in the body, grain inside organs and raggedness of the outline, relative to real: no judge needed."""
     body = (scene.maps > 0) | (scene.real > -500)
@@ -175,7 +150,12 @@ def put_kernel_distance(scene: Scene, features: list[NDArray[np.float64]], rng: 
 
 
 def put_similarity(scene: Scene, generated: Values) -> None:
-    for name, per_slice in zip(("ssim", "mae"), metrics.similarity(generated, scene.real), strict=True):
+    ssim, error = metrics.similarity(generated, scene.real)
+    in_hu = scene.modality == CT
+    parts = {"ssim": ssim, "mae": np.where(in_hu, error, np.nan)}
+    if not in_hu.all():
+        parts["value_mae"] = np.where(in_hu, np.nan, error)
+    for name, per_slice in parts.items():
         table = metrics.group_mean(per_slice, scene.groups, len(scene.patients))[:, None]
         scene.put(name, lambda w, t=table: metrics.weighted_mean(t, w)[:, 0])
 

@@ -35,6 +35,12 @@ class MemorisationConfig(BaseModel):
         lt=0.5,
         description="a copy is nearer to a training slice than this share of real slices is to another patient's",
     )
+    near_quantile: float = Field(
+        default=0.01,
+        gt=0,
+        lt=0.5,
+        description="the nearest images are this share of them: so few copies in disguise would show",
+    )
     copy_margin: float = Field(
         default=0.8,
         gt=0,
@@ -72,12 +78,16 @@ class Memorisation:
     * `distance_ratio`: distance to the nearest training slice over that to the nearest held-out slice of another
       patient than the mask's, over the same for the real image of that mask, geometric mean: 1 when training slices
       are no nearer than to real images, near 0 for copies; the smaller of both spaces;
+    * `distance_ratio_nearest`: the `near_quantile` of the distances of these images to their nearest training slices,
+      in pixels, over that of real slices to those of other patients: copies that are warped beyond the threshold of
+      `copy_rate` lie below 1, since no honest image is nearer than real patients are to each other;
     * `membership_auc`: how well one tells by reconstruction whether a slice was trained on (0.5: not at all);
     * `nearness_auc`: the same by the distance of the slice to the nearest generated image.
     """
 
     copy_rate: Estimate
     distance_ratio: Estimate
+    distance_ratio_nearest: Estimate
     membership_auc: Estimate
     nearness_auc: Estimate
     thresholds: dict[str, float]
@@ -88,7 +98,7 @@ class Memorisation:
     def figures(self) -> dict[str, float]:
         """Flat figures for gates and report."""
         out = {f"copy_threshold_{space}": value for space, value in self.thresholds.items()}
-        for name in ("copy_rate", "distance_ratio", "membership_auc", "nearness_auc"):
+        for name in ("copy_rate", "distance_ratio", "distance_ratio_nearest", "membership_auc", "nearness_auc"):
             found: Estimate = getattr(self, name)
             out |= {name: found.value, f"{name}_low": found.low, f"{name}_high": found.high}
         return out
@@ -132,6 +142,7 @@ def memorisation(
     groups, patients = _numbers(theirs)
     weights = metrics.bootstrap_weights(patients, config.draws, rng)
     thresholds, ratios = {}, []
+    nearest_ratio = Estimate(float("nan"), float("nan"), float("nan"))
     copied = np.zeros(len(made), bool)
     nearest_training = np.zeros(len(made), np.int64)
     scores, nearness = np.zeros((2, len(members) + len(made)))
@@ -145,6 +156,8 @@ def memorisation(
         thresholds[space] = config.copy_margin * float(np.quantile(unlike[np.isfinite(unlike)], config.copy_quantile))
         found = search(space, made, known)
         copied |= found.distance < thresholds[space]
+        if space == "pixels":
+            nearest_ratio = _nearest_ratio(found.distance, unlike, groups, weights, config.near_quantile)
         nearest_training = found.row
         apart = _apart(theirs, theirs)
         of_real = _log(search(space, others, known).distance) - _log(search(space, others, others, apart).distance)
@@ -162,6 +175,7 @@ def memorisation(
     return Memorisation(
         copy_rate=_share(copied, groups, patients, weights),
         distance_ratio=min(ratios, key=lambda found: found.value),
+        distance_ratio_nearest=nearest_ratio,
         membership_auc=_auc(tables[0], both),
         nearness_auc=_auc(tables[1], both),
         thresholds=thresholds,
@@ -207,6 +221,21 @@ def _log(distance: NDArray[np.floating]) -> NDArray[np.float64]:
 def _ratio(logs: NDArray[np.floating], groups: NDArray[np.int64], patients: int, weights: NDArray) -> Estimate:
     table = metrics.group_mean(logs, groups, patients)[:, None]
     return metrics.estimate(lambda w: np.exp(metrics.weighted_mean(table, w)[:, 0]), weights)
+
+
+def _nearest_ratio(
+    made: NDArray[np.float64], unlike: NDArray[np.float64], groups: NDArray[np.int64], weights: NDArray, quantile: float
+) -> Estimate:
+    """Low quantile of the distances of made images over that of `unlike`, real slices to other patients'."""
+    of_real = float(np.quantile(unlike[np.isfinite(unlike)], quantile))
+    order = np.argsort(made, kind="stable")
+
+    def statistic(drawn: NDArray) -> NDArray[np.float64]:
+        share = np.cumsum(drawn[:, groups[order]], axis=1)
+        first = (share >= quantile * share[:, -1:]).argmax(axis=1)
+        return made[order][first] / max(of_real, TINY)
+
+    return metrics.estimate(statistic, weights)
 
 
 def _share(flags: NDArray[np.bool_], groups: NDArray[np.int64], patients: int, weights: NDArray) -> Estimate:

@@ -6,20 +6,19 @@ those of held-out masks serve all else. Cost is linear in the numbers of the con
 takes every training slice.
 """
 
-import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
-from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
 from medillus_pipeline.errors import NotEnoughDataError
 from medillus_pipeline.generation.config import SegmenterConfig
 from medillus_pipeline.generation.intensity import CT, IntensityMap
 from medillus_pipeline.generation.plausible_anatomy import Rules
-from medillus_pipeline.validation import controls, synthetic_training
+from medillus_pipeline.validation import controls, synthetic_training, tissue_values
+from medillus_pipeline.validation.class_errors import class_errors
+from medillus_pipeline.validation.cohort import Cohort
 from medillus_pipeline.validation.confidence import Instances, Predictor, collect
 from medillus_pipeline.validation.contexts import Context, ContextSample
 from medillus_pipeline.validation.counterfactual import CounterfactualConfig, Followed, counterfactual
@@ -27,11 +26,15 @@ from medillus_pipeline.validation.evaluate import Evaluation, EvaluationConfig, 
 from medillus_pipeline.validation.figures import CHAMPION, COMPARED
 from medillus_pipeline.validation.measures import ClassMaps, Organ, Values
 from medillus_pipeline.validation.memorisation import Memorisation, MemorisationConfig, Owned, memorisation
-from medillus_pipeline.validation.sampler import Given, Sample, Sampler
+from medillus_pipeline.validation.sampler import Sample, Sampler
+from medillus_pipeline.validation.stopwatch import Stopwatch
 from medillus_pipeline.validation.synthetic_training import HeldOut, SyntheticTrainingConfig
 
 TRAINING_IMAGES = 100
 """Repeat number of the images of training masks, beyond those of any held-out mask."""
+
+SPREAD_SLICES = 2000
+"""Most training slices, evenly over patients, that the spread of organs between patients is taken from."""
 
 
 class OnePassConfig(BaseModel):
@@ -48,34 +51,6 @@ class OnePassConfig(BaseModel):
     edited_masks: int = Field(
         default=24, ge=0, le=10_000, description="held-out masks that are edited, three times each"
     )
-
-
-@dataclass(frozen=True)
-class Cohort:
-    """Real slices: calibrated values and class maps (n, h, w), the patient's pseudonym, level and pixel distance of
-    each (mm, one for all or (n,)), what the generator is `given` beside mask and level, and the `attributes` said of
-    each slice as a whole ("kind=value"; empty where nothing is known).
-    """
-
-    values: Values
-    class_maps: ClassMaps
-    patients: Sequence[str]
-    levels: NDArray[np.floating]
-    pixel_mm: float | NDArray[np.floating] = 1.0
-    given: Given = field(default_factory=dict)
-    attributes: Sequence[Sequence[str]] = ()
-
-    def at(self, rows: NDArray[np.int64]) -> "Cohort":
-        """The slices of these rows."""
-        return Cohort(
-            values=np.asarray(self.values[rows]),
-            class_maps=np.asarray(self.class_maps[rows]),
-            patients=[self.patients[int(row)] for row in rows],
-            levels=np.asarray(self.levels)[rows],
-            pixel_mm=np.broadcast_to(np.asarray(self.pixel_mm, np.float64), len(self.patients))[rows],
-            given={name: np.asarray(column)[rows] for name, column in self.given.items()},
-            attributes=[self.attributes[int(row)] for row in rows] if self.attributes else (),
-        )
 
 
 @dataclass(frozen=True)
@@ -119,8 +94,11 @@ def measure(
     measured leaves a remark and no figures. Raises NotEnoughDataError without held-out slices.
     """
     config = config or OnePassConfig()
-    watch = _Stopwatch()
+    watch = Stopwatch()
     texture = controls.label_statistics(training.values, training.class_maps, len(organs))
+    owners = np.asarray(training.patients, dtype=str)
+    known = training.at(controls.evenly_over_patients(owners, np.asarray(training.levels), SPREAD_SLICES))
+    spread = tissue_values.patient_spread(known.values, known.class_maps, known.patients, known.modality, len(organs))
 
     def evaluated(
         by: Sample,
@@ -144,6 +122,7 @@ def measure(
             attributes=attributes,
             rules=rules,
             pixel_mm=held_out.pixel_mm,
+            spread=spread,
             contexts=contexts,
             progress=progress,
         )
@@ -180,10 +159,17 @@ def measure(
         evaluation, taught, images = _with_training_masks(
             evaluation, seen, training, classes, sample, judge, seed, config, intensity, watch
         )
-        if segmenter is not None:
-            batch = config.evaluation.batch
-            with watch("confidence"):
+        batch = config.evaluation.batch
+        if segmenter is not None or rules is not None:
+            with watch("training masks"):
                 judged = segment(judge, images, batch)
+        if rules is not None:
+            with watch("errors by structure"):
+                evaluation = evaluation.and_also(
+                    _class_figures(evaluation, seen, taught, judged, rules, judge, organs, seed, batch)
+                )
+        if segmenter is not None:
+            with watch("confidence"):
                 trained, held = (
                     collect(
                         pictures, own.class_maps, labels, own.patients, classes, segmenter,
@@ -207,7 +193,7 @@ def _with_training_masks(
     seed: int,
     config: OnePassConfig,
     intensity: IntensityMap,
-    watch: "_Stopwatch",
+    watch: Stopwatch,
 ) -> tuple[Evaluation, Cohort, Values]:
     """Add what needs images of training masks: copies, membership, and the students. Also the slices whose masks were
     drawn, and these images.
@@ -257,6 +243,33 @@ def _with_training_masks(
     return evaluation, taught, images
 
 
+def _class_figures(
+    evaluation: Evaluation,
+    seen: Cohort,
+    taught: Cohort,
+    judged: ClassMaps,
+    rules: Rules,
+    judge: Judge,
+    organs: Sequence[Organ],
+    seed: int,
+    batch: int,
+) -> dict[str, float]:
+    """Errors by structure, of the images of held-out and of training masks together."""
+    both = (seen, taught)
+    levels = np.concatenate([own.levels for own in both])
+    pixel_mm = np.concatenate(
+        [np.broadcast_to(np.asarray(own.pixel_mm, np.float64), len(own.patients)) for own in both]
+    )
+    asked = np.concatenate([own.class_maps for own in both])
+    scans = segment(judge, np.concatenate([own.values for own in both]), batch)
+    made, real = (
+        rules.check(found, levels, pixel_mm, asked) for found in (np.concatenate([evaluation.judged, judged]), scans)
+    )
+    rng = np.random.default_rng([seed, len(asked)])
+    found = class_errors(made, real, [*seen.patients, *taught.patients], rng)
+    return found.figures([organ.key for organ in organs])
+
+
 def _with_nearest(evaluation: Evaluation, found: Memorisation) -> Evaluation:
     examples = tuple(
         replace(one, nearest=str(found.nearest_patient[one.number]), copied=bool(found.copied[one.number]))
@@ -271,18 +284,3 @@ def _of_champion(key: str) -> str:
         if key.endswith(bound):
             return f"{key.removesuffix(bound)}_{CHAMPION}{bound}"
     return f"{key}_{CHAMPION}"
-
-
-class _Stopwatch:
-    """CPU seconds of this process by part."""
-
-    def __init__(self) -> None:
-        self.seconds: dict[str, float] = {}
-
-    @contextmanager
-    def __call__(self, part: str) -> Iterator[None]:
-        begun = time.process_time()
-        try:
-            yield
-        finally:
-            self.seconds[part] = self.seconds.get(part, 0.0) + time.process_time() - begun

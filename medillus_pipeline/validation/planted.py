@@ -128,6 +128,43 @@ def shuffled_masks(good: Sample, pool: Slices) -> Sample:
     return sample
 
 
+def forgetful(good: Sample, organ: int, *, share: float = 0.1) -> Sample:
+    """Leaves the class of that index (1 to C) out of so large a share of its images."""
+    without = organ_dropper(good, organ)
+
+    def sample(class_maps: ClassMaps, levels: Levels, seed: int) -> Values:
+        forgets = np.random.default_rng([seed, organ]).random(len(class_maps)) < share
+        images = good(class_maps, levels, seed).copy()
+        images[forgets] = without(class_maps, levels, seed)[forgets]
+        return images
+
+    return sample
+
+
+def warped_copies(good: Sample, training: Slices, *, share: float = 0.1, pixels: float = 1.25) -> Sample:
+    """So large a share of its images are training slices, the nearest to the mask, warped smoothly by up to `pixels`;
+    the others are good.
+    """
+
+    def sample(class_maps: ClassMaps, levels: Levels, seed: int) -> Values:
+        rng = np.random.default_rng([seed, 1])
+        images = good(class_maps, levels, seed).copy()
+        copied = np.flatnonzero(rng.random(len(class_maps)) < share)
+        if len(copied):
+            rows = training.nearest(class_maps[copied], np.asarray(levels)[copied])
+            images[copied] = [_warped(training.values[row], pixels, rng) for row in rows]
+        return images
+
+    return sample
+
+
+def one_organ_wrong(good: Sample, organ: int, *, shift: float = 80.0) -> Sample:
+    """The tissue of one class (1 to C) shifted by so much, all else right."""
+    return lambda class_maps, levels, seed: _rounded(
+        good(class_maps, levels, seed).astype(np.float64) + np.where(class_maps == organ, shift, 0.0)
+    )
+
+
 def planted_models(
     good: Sample, training: Slices, others: Slices, classes: int, *, dropped: int = 1
 ) -> dict[str, Sample]:
@@ -146,6 +183,14 @@ def planted_models(
         "wrong_hu": wrong_hu(good),
         "shuffled_masks": shuffled_masks(good, others),
     }
+
+
+def _warped(image: Values, pixels: float, rng: np.random.Generator) -> Values:
+    height, width = image.shape
+    along = [ndimage.gaussian_filter(rng.standard_normal(image.shape), min(height, width) / 8) for _ in range(2)]
+    rows, columns = (pixels * part / np.abs(part).max() for part in along)
+    at = np.mgrid[:height, :width] + np.stack([rows, columns])
+    return _rounded(ndimage.map_coordinates(image.astype(np.float64), at, order=1, mode="nearest"))
 
 
 def _repainted(image: Values, drawn: ClassMaps, asked: ClassMaps, rng: np.random.Generator) -> NDArray[np.float64]:

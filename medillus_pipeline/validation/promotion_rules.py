@@ -7,6 +7,7 @@ A reason is a sentence that says what is missing and what to do. Nothing is prom
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from typing import Any
 
@@ -98,21 +99,42 @@ def what_is_missing(
 def missing_approvals(profile: Profile, approvals: Sequence[Approval], *, at_least: int = 0) -> list[str]:
     """What the profile asks of reviewers and is not there; `at_least` is what the report was made under.
 
-    A reviewer counts once, whatever they signed how often.
+    Every approval is another person's: who has two roles fills one place, and who signs twice counts once.
     """
     required = max(profile.required_approvals, at_least)
-    reviewers = {approval.reviewer for approval in approvals}
+    roles: dict[str, set[str]] = {}
+    for approval in approvals:
+        roles.setdefault(approval.reviewer, set()).add(approval.role)
     found = []
-    if len(reviewers) < required:
+    if len(roles) < required:
         found.append(
-            f"profile {profile.name} asks for {required} human approvals, and {len(reviewers)} "
-            f"{'is' if len(reviewers) == 1 else 'are'} recorded for this version: have reviewers fill in its sheet"
+            f"profile {profile.name} asks for {required} human approvals, and {len(roles)} "
+            f"{'is' if len(roles) == 1 else 'are'} recorded for this version: have reviewers fill in its sheet"
         )
-    for role, wanted in sorted(profile.approvals_by_role.items()):
-        holding = {approval.reviewer for approval in approvals if approval.role == role}
-        if len(holding) < wanted:
-            found.append(f"of the approvals {wanted} must be by a {role}, and {len(holding)} are")
+    for role, count in _open_places(profile.approvals_by_role, roles).items():
+        wanted = profile.approvals_by_role[role]
+        found.append(f"of the approvals {wanted} must be by a {role}, and {wanted - count} are")
     return found
+
+
+def _open_places(wanted: Mapping[str, int], roles: Mapping[str, AbstractSet[str]]) -> dict[str, int]:
+    """Role → places that stay open when each person fills one at most, as few as can be (augmenting paths, Kuhn 1955).
+
+    Roles without open places are absent. `roles` are those of each person.
+    """
+    places = [role for role in sorted(wanted) for _ in range(wanted[role])]
+    filled: dict[str, int] = {}
+
+    def fill(place: int, tried: set[str]) -> bool:
+        for person in sorted(name for name, own in roles.items() if places[place] in own and name not in tried):
+            tried.add(person)
+            if person not in filled or fill(filled[person], tried):
+                filled[person] = place
+                return True
+        return False
+
+    still = [role for place, role in enumerate(places) if not fill(place, set())]
+    return {role: still.count(role) for role in dict.fromkeys(still)}
 
 
 def why_not_by_itself(

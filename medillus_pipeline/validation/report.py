@@ -6,7 +6,7 @@ cannot drift apart. Numbers come from `evaluate`, the judgement from `gates`; no
 
 import base64
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -33,12 +33,14 @@ from medillus_pipeline.validation.figures import (
     kind_of,
 )
 from medillus_pipeline.validation.gates import GateResult, Verdict
+from medillus_pipeline.validation.measures import Organ
+from medillus_pipeline.validation.windows import window_for
 
 MARKS = {"passed": "✓ passed", "failed": "✕ failed", "inconclusive": "? not measured"}
-REPORTED = ("organ_hu_sd_error", "fid", "fid_floor", "kid", "kid_floor", "ssim", "mae")
+REPORTED = ("organ_hu_sd_error", "fid", "fid_floor", "kid", "kid_floor", "ssim", "mae", "value_mae")
 """Figures of the second table: shown for completeness, in no gate."""
 
-MEMORISATION = ("copy_rate", "distance_ratio", "membership_auc", "nearness_auc")
+MEMORISATION = ("copy_rate", "distance_ratio_nearest", "distance_ratio", "membership_auc", "nearness_auc")
 THRESHOLDS = ("copy_threshold_features", "copy_threshold_pixels")
 STUDENTS = ("tstr_ratio", "tstr_dice", "trtr_dice")
 CONFIDENCE = (
@@ -59,12 +61,8 @@ ORGAN_COLUMNS = (
     "judge_dice_shuffled",
     "judge_dice_texture",
     "dice_recovery",
-    "hu_mean_real",
-    "hu_mean_generated",
-    "organ_hu_error",
-    "organ_hu_sd_ratio",
-    "anatomical_error_rate",
 )
+ERROR_COLUMNS = (("anatomical_error_rate", "Anatomical errors"), ("class_error_excess", "Errors beyond real"))
 
 
 @dataclass(frozen=True)
@@ -108,14 +106,13 @@ def build_report(
     verdict: Verdict,
     provenance: Provenance,
     *,
-    window: tuple[float, float] = (50.0, 350.0),
     edits: bytes | None = None,
     champion: Beside | None = None,
     confidence: CalibratedConfidence | None = None,
 ) -> Report:
-    """The report of one model version. `window` is (centre, width) in HU for the sample grid; `edits` is a PNG of
-    edited masks (`counterfactual_strip.py`); `champion` is what the version is shown beside, and `confidence`
-    the calibration of what its figures print, whose figures the evaluation holds.
+    """The report of one model version. `edits` is a PNG of edited masks (`counterfactual_strip.py`); `champion` is what
+    the version is shown beside, and `confidence` the calibration of what its figures print, whose figures the
+    evaluation holds.
     """
     from jinja2 import Environment, PackageLoader, StrictUndefined
     from markupsafe import Markup
@@ -185,9 +182,9 @@ def build_report(
         interval_marks=_interval_marks(verdict),
         contexts=[(suffix, name) for suffix, name in CONTEXTS.items() if f"dice_recovery_{suffix}" in figures],
         context_figures=CONTEXT_FIGURES,
-        organ_columns=ORGAN_COLUMNS,
-        examples=[_example_pictures(example, window, palette) for example in evaluation.examples],
-        window=window,
+        examples=[_example_pictures(example, palette) for example in evaluation.examples],
+        organ_columns=_organ_columns(figures),
+        worst_structure=_worst_structure(figures, evaluation.organs),
         dice_plot=_uri(plots.dice_plot(figures, evaluation.organs), "image/svg+xml"),
         hu_plot=_uri(plots.hu_plot(figures, evaluation.organs), "image/svg+xml"),
         document=Markup(_script_json(document)),
@@ -234,6 +231,8 @@ def _gate_row(result: GateResult) -> dict[str, Any]:
         "minimum": result.gate.minimum,
         "maximum": result.gate.maximum,
         "on_interval": result.gate.on_interval,
+        "proven": result.gate.proven,
+        "highest_bound": result.gate.highest_bound,
         "reason": result.gate.reason,
     }
 
@@ -241,12 +240,15 @@ def _gate_row(result: GateResult) -> dict[str, Any]:
 def _bounds_text(result: GateResult) -> str:
     """The threshold in words, for example `at least 0.50 (lower bound)`."""
     gate = result.gate
-    ends = [("at least", gate.minimum, "lower"), ("at most", gate.maximum, "upper")]
+    ends = [("at least", gate.minimum, "lower", "upper"), ("at most", gate.maximum, "upper", "lower")]
     parts = [
-        f"{word} {display(gate.figure, limit)}{f' ({end} bound)' if gate.on_interval else ''}"
-        for word, limit, end in ends
+        f"{word} {display(gate.figure, limit)}"
+        + (f" ({worse} bound)" if gate.on_interval else f" ({better} bound)" if gate.proven else "")
+        for word, limit, worse, better in ends
         if limit is not None
     ]
+    if gate.highest_bound is not None:
+        parts.append(f"upper bound at most {display(gate.figure, gate.highest_bound)}, or too little was seen")
     return ", ".join(parts)
 
 
@@ -255,13 +257,37 @@ def _control_name(key: str) -> str:
     return next((name for suffix, name in CONTROLS.items() if key.endswith(f"_{suffix}")), kind_of(key).title)
 
 
-def _example_pictures(example: Example, window: tuple[float, float], palette: bytes) -> dict[str, Any]:
+def _organ_columns(figures: Mapping[str, float]) -> list[tuple[str, str]]:
+    """(figure, heading) of the organ table: those in HU where a slice is CT, those of normalised values where not."""
+    values = []
+    for unit, heading in (("hu", "HU"), ("value", "value")):
+        if any(key.startswith(f"{unit}_mean_real/") for key in figures):
+            values += [
+                (f"{unit}_mean_real", f"Mean {heading}, real"),
+                (f"{unit}_mean_generated", f"Mean {heading}, generated"),
+                (f"organ_{unit}_error", f"{heading} error"),
+                (f"organ_{unit}_sd_ratio", f"{heading} spread ratio"),
+            ]
+    dice = [(key, kind_of(key).title) for key in ORGAN_COLUMNS]
+    return [*dice, *values, *ERROR_COLUMNS]
+
+
+def _worst_structure(figures: Mapping[str, float], organs: Sequence[Organ]) -> str:
+    """Names of the structures whose excess of errors is the worst; "" where none was counted."""
+    excess = {
+        o.name_en: figures[f"class_error_excess/{o.key}"] for o in organs if f"class_error_excess/{o.key}" in figures
+    }
+    worst = max(excess.values(), default=0.0)
+    return ", ".join(name for name, value in excess.items() if value == worst)
+
+
+def _example_pictures(example: Example, palette: bytes) -> dict[str, Any]:
     from medillus_pipeline.dicom.png import encode_png
 
+    window = window_for(example.real, example.modality)
+
     def grey(values: NDArray[np.integer]) -> str:
-        centre, width = window
-        scaled = np.clip((values.astype(np.float64) - centre + width / 2) / width, 0, 1)
-        return _uri(encode_png(np.rint(255 * scaled).astype(np.uint8)), "image/png")
+        return _uri(encode_png(window.grey(values)), "image/png")
 
     def labels(class_map: NDArray[np.uint8]) -> str:
         return _uri(encode_png(np.ascontiguousarray(class_map), palette), "image/png")
@@ -272,6 +298,7 @@ def _example_pictures(example: Example, window: tuple[float, float], palette: by
         "dice": example.dice,
         "nearest": example.nearest,
         "copied": example.copied,
+        "window": (f"{example.modality} {window.name}", f"{window.centre:.0f}/{window.width:.0f}"),
         "pictures": [
             ("mask", labels(example.mask)),
             ("real", grey(example.real)),

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from medillus_pipeline.validation import controls, measures, metrics
+from medillus_pipeline.validation import controls, measures, metrics, tissue_values
 from medillus_pipeline.validation.figures import GROUP_FIGURES
 from medillus_pipeline.validation.measures import ClassMaps, Scene, Values
 
@@ -41,18 +41,18 @@ def groups_of(attributes: Sequence[Sequence[str]]) -> dict[str, NDArray[np.int64
     return {name.replace("=", ".", 1): own for name, own in rows.items() if len(own) < len(attributes)}
 
 
+def modality_of(attributes: Sequence[Sequence[str]]) -> NDArray[np.str_]:
+    """The modality that is said of each slice, (n,); CT where none is said."""
+    said = [[name.partition("=")[2] for name in own if name.startswith("modality=")] for own in attributes]
+    return np.array([names[0] if names else measures.CT for names in said], dtype=str)
+
+
 def put(scene: Scene, attributes: Sequence[Sequence[str]], seen: Seen, seed: int) -> None:
-    """Put `GROUP_FIGURES` of each group into the scene. The mean error of organs is one of HU in a group of CT, one of
-    series-normalised values in a group without, and absent where a group has both.
+    """Put `GROUP_FIGURES` of each group into the scene. The mean error of organs is one of HU for a group's CT slices,
+    and one of series-normalised values for its others.
     """
     for name, rows in groups_of(attributes).items():
-        in_hu = {_in_hu(attributes[int(row)]) for row in rows}
         part = _measured(scene, rows, seen, seed)
-        errors = {f"organ_hu_error{bound}": part.pop(f"organ_hu_error{bound}") for bound in ("", "_low", "_high")}
-        if in_hu == {True}:
-            part |= errors
-        elif in_hu == {False}:
-            part |= {key.replace("_hu_", "_value_"): value for key, value in errors.items()}
         keys = [f"{key}{bound}" for key in GROUP_FIGURES for bound in ("", "_low", "_high")]
         scene.figures |= {f"{key}/{name}": part[key] for key in keys if key in part}
 
@@ -70,6 +70,7 @@ def _measured(scene: Scene, rows: NDArray[np.int64], seen: Seen, seed: int) -> d
         weights=metrics.bootstrap_weights(
             len(numbers), len(scene.weights), np.random.default_rng([seed, *rows.tolist()])
         ),
+        modalities=scene.modality[rows],
     )
     count, found = len(scene.organs), seen.generated_maps[rows]
     scored = {
@@ -80,12 +81,8 @@ def _measured(scene: Scene, rows: NDArray[np.int64], seen: Seen, seed: int) -> d
     if partner is not None:
         scored["shuffled"] = metrics.overlap(part.maps, found[partner], count)
     measures.put_dice(part, scored)
-    measures.put_hu(part, seen.generated[rows], "")
+    tissue_values.put_values(part, seen.generated[rows], "")
     features = seen.generated_features[rows]
     rng = np.random.default_rng([seed, len(rows), 1])
     measures.put_frechet(part, [seen.real_features[rows], features, features], rng)
     return part.figures | {"patients": float(len(numbers)), "slices": float(len(rows))}
-
-
-def _in_hu(said: Sequence[str]) -> bool:
-    return "modality=CT" in said or not any(name.startswith("modality=") for name in said)

@@ -1,6 +1,7 @@
 """States of an installation that sensors and the schedule look at, without the hours that lead to them."""
 
 import dagster as dg
+from dagster._core.remote_origin import RegisteredCodeLocationOrigin, RemoteJobOrigin, RemoteRepositoryOrigin
 
 from medillus_pipeline import published
 from medillus_pipeline.assets.dataset import input_versions
@@ -30,3 +31,12 @@ def publish_training(site: Site) -> None:
     published.publish(site.store.clean, "generator_checkpoint", {"dataset_fingerprint": "f" * 64, "version": "3"})
     report = {"version": "3", "profile": site.settings.profile, "gates_sha256": gates.fingerprint()}
     published.publish(site.store.clean, "validation_report", report)
+
+
+def retraining_in(site: Site, status: dg.DagsterRunStatus, **tags: str) -> dg.DagsterRun:
+    """A retraining in that state, with tags of Dagster, as its queue knows it."""
+    location = RegisteredCodeLocationOrigin("medillus")
+    origin = RemoteJobOrigin(RemoteRepositoryOrigin(location, "__repository__"), "retrain")
+    job = dg.GraphDefinition(name="retrain").to_job(name="retrain")
+    told = {f"dagster/{name}": value for name, value in tags.items()}
+    return site.instance.create_run_for_job(job, status=status, tags=told, remote_job_origin=origin)

@@ -9,9 +9,11 @@ import dagster as dg
 import pytest
 
 from medillus_pipeline.assets.dataset import input_versions
-from medillus_pipeline.automation.sensors import RUNS_PER_TICK
+from medillus_pipeline.automation_settings import AutomationSettings
 from medillus_pipeline_tests.automation.states import publish_masks, publish_training
 from medillus_pipeline_tests.site import Site, drawing, series
+
+RUNS_PER_TICK = AutomationSettings().landing_runs_per_tick
 
 
 @pytest.fixture

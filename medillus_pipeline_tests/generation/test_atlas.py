@@ -11,8 +11,8 @@ from medillus_pipeline.errors import InputError
 from medillus_pipeline.generation.atlas import load_atlas, prior_for
 from medillus_pipeline.generation.config import preset
 from medillus_pipeline.generation.dataset import Dataset
-from medillus_pipeline.generation.mask_requests import propose_mask
 from medillus_pipeline.generation.prior import Prior
+from medillus_pipeline.language.prior_requests import sample_mask
 from medillus_pipeline.phantom.anatomy import torso
 
 TINY = preset("tiny").prior
@@ -72,11 +72,11 @@ def test_structures_that_the_atlas_lacks_are_unknown_and_those_of_its_own_are_dr
     assert np.isnan(found.prior.occupancy[:, kidney]).all() and np.isnan(found.prior.adjacency[kidney + 1]).all()
     assert words.by_key("kidney_left").id in found.prior.describe()["unknown_classes"]
     again = Prior.from_bytes(found.prior.to_bytes())
-    proposed = propose_mask(again, words, "liver", count=2).ids
+    proposed = sample_mask(again, words, "liver", count=2).ids
     assert set(np.unique(proposed).tolist()) <= {0, *found.matched}
     assert (proposed == words.by_key("liver").id).any((1, 2)).all()
     with pytest.raises(InputError, match="knows no left kidney"):
-        propose_mask(again, words, "left kidney")
+        sample_mask(again, words, "left kidney")
 
 
 def test_without_images_the_tissue_follows_from_the_structures(tmp_path: Path, dataset: Dataset):
@@ -104,7 +104,7 @@ def test_a_ready_prior_is_resampled_to_the_size_of_the_dataset(tmp_path: Path, d
     path.write_bytes(prior.to_bytes())
     found = load_atlas(path, dataset.classes, vocabulary.load(), size=64, field_of_view=420.0).prior
     assert found.occupancy.shape[2:] == (64, 64) and found.pixel_mm == 420 / 64
-    assert propose_mask(found, vocabulary.load(), "liver", count=1).ids.shape == (1, 64, 64)
+    assert sample_mask(found, vocabulary.load(), "liver", count=1).ids.shape == (1, 64, 64)
 
 
 def test_a_prior_of_another_frame_is_refused(tmp_path: Path, dataset: Dataset, prior: Prior):

@@ -10,6 +10,7 @@ from medillus_pipeline.generation.config import GanConfig
 from medillus_pipeline.generation.gan_losses import (
     UNKNOWN,
     anatomical_loss,
+    anatomical_reference,
     discriminator_loss,
     feature_loss,
     generator_loss,
@@ -63,22 +64,27 @@ def test_cross_entropy_leaves_unknown_pixels_out():
 
 def test_the_anatomical_loss_is_one_less_dice_with_squared_denominators():
     logits = logits_of([[0.2, 0.8], [0.4, 0.6], [0.9, 0.1], [0.5, 0.5]])
-    target = torch.tensor([[[1, 1, 0, 0]]])
     expected = 1 - 2 * (0.8 + 0.6) / (1 + 1 + 0.64 + 0.36 + 0.01 + 0.25)
-    assert anatomical_loss(logits, target).item() == pytest.approx(expected)
+    assert anatomical_loss(logits, torch.tensor([[[[1.0, 1, 0, 0]]]])).item() == pytest.approx(expected)
 
 
-def test_the_anatomical_loss_counts_present_structures_and_known_pixels():
+def test_the_anatomical_loss_counts_the_structures_that_its_reference_holds():
     logits = logits_of([[0.1, 0.8, 0.1], [0.2, 0.5, 0.3]])
-    expected = 1 - 2 * 0.8 / (1 + 0.64)
-    assert anatomical_loss(logits, torch.tensor([[[1, UNKNOWN]]])).item() == pytest.approx(expected, rel=1e-4)
-    assert anatomical_loss(logits, torch.zeros(1, 1, 2, dtype=torch.long)).item() == 0
+    first_only = torch.tensor([[[[1.0, 0]], [[0, 0]]]])
+    assert anatomical_loss(logits, first_only).item() == pytest.approx(1 - 2 * 0.8 / (1 + 0.64 + 0.25), rel=1e-4)
+    assert anatomical_loss(logits, torch.zeros(1, 2, 1, 2)).item() == 0
+
+
+def test_what_nobody_drew_is_expected_where_the_prior_has_it_but_for_what_is_drawn():
+    given = torch.tensor([[[1, 0, 0]]])  # the first class is drawn, of the second nothing is told
+    masks = torch.tensor([[[[1.0, 0, 0]], [[0.5, 0.75, 0]]]])
+    assert anatomical_reference(masks, given).tolist() == [[[[1, 0, 0]], [[0, 0.75, 0]]]]
 
 
 def test_a_perfect_segmentation_has_no_anatomical_loss():
     target = torch.randint(0, 4, (2, 8, 8), generator=torch.Generator().manual_seed(0))
-    logits = 50 * functional.one_hot(target, 4).permute(0, 3, 1, 2).float()
-    assert anatomical_loss(logits, target).item() == pytest.approx(0, abs=1e-6)
+    drawn = functional.one_hot(target, 4).permute(0, 3, 1, 2).float()
+    assert anatomical_loss(50 * drawn, drawn[:, 1:]).item() == pytest.approx(0, abs=1e-6)
 
 
 def test_without_a_reward_the_reconstruction_is_l1_of_the_mean_sample():

@@ -4,8 +4,9 @@ import pytest
 from medillus_pipeline.annotation import vocabulary
 from medillus_pipeline.errors import InputError
 from medillus_pipeline.generation.body_regions import level_of_region
-from medillus_pipeline.generation.mask_requests import MaskRequest, propose_mask, sample_mask, understood
+from medillus_pipeline.generation.mask_requests import MaskRequest, propose_mask
 from medillus_pipeline.generation.prior import Prior
+from medillus_pipeline.language.prior_requests import sample_mask, understood
 
 WORDS = vocabulary.load()
 
@@ -55,7 +56,7 @@ def test_a_structure_with_parts_stands_for_those_that_the_prior_has(prior: Prior
     ("text", "said"),
     [
         ("liver and a frobnicator", "not understood: 'frobnicator'"),
-        ("big liver", "not understood: 'big liver'"),
+        ("big liver", "cannot draw a size"),
         ("brain", "knows no brain; it knows spleen"),
         ("pelvis", "cannot tell where 'pelvis' is"),
         ("liver at 0.2 at 0.4", "more than one level"),
@@ -67,11 +68,11 @@ def test_a_structure_with_parts_stands_for_those_that_the_prior_has(prior: Prior
 )
 def test_what_is_not_understood_is_refused_by_name(prior: Prior, text: str, said: str):
     with pytest.raises(InputError, match=said):
-        propose_mask(prior, WORDS, text)
+        sample_mask(prior, WORDS, text)
 
 
 def test_masks_have_what_is_asked_for_and_nothing_left_out(prior: Prior):
-    proposed = propose_mask(prior, WORDS, "liver, left kidney without spine", count=6, seed=2)
+    proposed = sample_mask(prior, WORDS, "liver, left kidney without spine", count=6, seed=2)
     assert proposed.ids.shape == (6, 32, 32) and proposed.ids.dtype == np.uint8
     for label in ids("liver", "kidney_left"):
         assert (proposed.ids == label).any((1, 2)).all()
@@ -81,12 +82,12 @@ def test_masks_have_what_is_asked_for_and_nothing_left_out(prior: Prior):
 
 
 def test_only_means_only(prior: Prior):
-    proposed = propose_mask(prior, WORDS, "only liver", count=3)
+    proposed = sample_mask(prior, WORDS, "only liver", count=3)
     assert set(np.unique(proposed.ids).tolist()) == {0, *ids("liver")}
 
 
 def test_masks_are_plausible_in_area_and_lie_at_the_level(prior: Prior):
-    proposed = propose_mask(prior, WORDS, "at 0.9", count=8)
+    proposed = sample_mask(prior, WORDS, "at 0.9", count=8)
     assert proposed.plausible.all() and "8 of 8" in proposed.understood
     assert np.abs(proposed.levels - 0.9).max() <= 0.5 / 7 + 1e-6
     lung = prior.classes.index(ids("lung_left")[0])
@@ -112,4 +113,4 @@ def test_a_request_by_ids_needs_structures_of_the_prior(prior: Prior):
     with pytest.raises(InputError, match="outside 0"):
         propose_mask(prior, WORDS, MaskRequest(level=1.5))
     with pytest.raises(InputError, match="1 to 256 masks"):
-        propose_mask(prior, WORDS, "liver", count=0)
+        sample_mask(prior, WORDS, "liver", count=0)

@@ -12,7 +12,8 @@ from PIL import Image
 from medillus_pipeline.annotation import vocabulary
 from medillus_pipeline.errors import InputError
 from medillus_pipeline.illustration import fonts, wording
-from medillus_pipeline.illustration.figure import PNG_ZOOM, Figure, draw_figure
+from medillus_pipeline.illustration.figure import Figure, draw_figure
+from medillus_pipeline.illustration.raster import PNG_ZOOM
 from medillus_pipeline.illustration.request import FigureRequest
 from medillus_pipeline.tables import ILLUSTRATIONS
 from medillus_pipeline_tests.illustration.scenes import request, scene
@@ -71,6 +72,14 @@ CASES = {
     "long names": long_names,
     "34 labels": lambda: crowded(34),
     "coronal": lambda: request(orientation=("R", "L", "H", "F"), pixel_mm=(12.0, 4.0), modality="MR", level=None),
+    "37 numbers": lambda: crowded(37),
+    "textbook": lambda: request(style="textbook"),
+    "textbook long names": lambda: dataclasses.replace(long_names(), style="textbook", language="zh"),
+    "patient": lambda: request(style="patient"),
+    "patient long names": lambda: dataclasses.replace(long_names(), style="patient"),
+    "patient zh": lambda: request(style="patient", language="zh"),
+    "quiz": lambda: request(style="quiz"),
+    "quiz long names": lambda: dataclasses.replace(long_names(), style="quiz"),
     "nothing labelled": lambda: request(labels=np.zeros((64, 64), np.uint8), confidences={}),
 }
 
@@ -135,8 +144,23 @@ def test_leaders_start_inside_their_organ_and_never_cross() -> None:
     assert sum(s["labelled"] for s in figure.sidecar["structures"]) == 34
 
 
-def test_beyond_34_the_smallest_structures_stand_in_the_legend_only() -> None:
+def test_beyond_34_labels_are_numbers_and_the_legend_is_their_key() -> None:
     figure = draw_figure(crowded(37), zoom=0.5)
+    structures = figure.sidecar["structures"]
+    assert sorted(s["number"] for s in structures) == list(range(1, 38)) and all(s["labelled"] for s in structures)
+    shown = [e.text for e in texts(figure)]
+    for structure in structures:
+        assert shown.count(str(structure["number"])) >= 2, structure
+
+
+def test_beyond_100_the_smallest_structures_stand_in_the_legend_only() -> None:
+    structures = [s for s in vocabulary.load() if s.kind != "region"][:103]
+    labels = np.zeros((192, 192), np.uint8)
+    for index, structure in enumerate(structures):
+        row, column = 8 + 16 * (index // 11), 8 + 16 * (index % 11)
+        labels[row : row + 5 + index % 4, column : column + 6] = structure.id
+    plain = request(image=np.full(labels.shape, 40), labels=labels, structures=tuple(structures), confidences={})
+    figure = draw_figure(plain, zoom=0.5)
     unplaced = [s for s in figure.sidecar["structures"] if not s["labelled"]]
     assert len(unplaced) == 3
     assert max(s["area_cm2"] for s in unplaced) <= min(
@@ -219,6 +243,9 @@ def test_an_absent_structure_is_reported_not_drawn() -> None:
         ({"seed": None}, "seed"),
         ({"confidences": {5: 1.2}}, "outside 0 to 1"),
         ({"image": np.full((64, 64), np.nan)}, "not finite"),
+        ({"orientation": ("R", "R", "A", "P")}, "edge letters"),
+        ({"orientation": ("R", "L", "L", "R")}, "edge letters"),
+        ({"style": "journal", "journal_width_mm": 120}, "85 or 180"),
     ],
 )
 def test_an_impossible_request_is_refused(changes: dict, message: str) -> None:

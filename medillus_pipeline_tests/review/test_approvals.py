@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from medillus_pipeline.review.approvals import ANYONE, approvals, missing
+from medillus_pipeline.review.approvals import approvals
 from medillus_pipeline.review.roster import Roster
 from medillus_pipeline_tests.review.sheets import ADA, BO, CAI, ROSTER_FILE, WEIGHTS, roster
 
@@ -55,21 +55,3 @@ def test_taking_a_reviewer_or_a_key_off_the_roster_takes_the_approval_away() -> 
 
 def test_roles_are_those_of_the_roster_not_of_the_table() -> None:
     assert approved(row(roles=["ethicist"])) == {"physician": [NAMES[ADA.public]]}
-
-
-@pytest.mark.parametrize(
-    ("required", "given", "still"),
-    [
-        ({}, {}, {}),
-        ({"physician": 1}, {}, {"physician": 1}),
-        ({"physician": 2}, {"physician": ["r-1"]}, {"physician": 1}),
-        ({"physician": 1, "anatomist": 1}, {"physician": ["r-1"], "anatomist": ["r-1"]}, {"anatomist": 1}),
-        ({"physician": 1, "anatomist": 1}, {"physician": ["r-1", "r-2"], "anatomist": ["r-1"]}, {}),
-        ({"physician": 1, ANYONE: 1}, {"physician": ["r-1"]}, {ANYONE: 1}),
-        ({"physician": 1, ANYONE: 1}, {"physician": ["r-1"], "engineer": ["r-2"]}, {}),
-        ({ANYONE: 1, "physician": 1}, {"physician": ["r-1"], "engineer": ["r-2"]}, {}),
-        ({"physician": 1}, {"engineer": ["r-1", "r-2"]}, {"physician": 1}),
-    ],
-)
-def test_every_required_approval_is_another_person(required: Any, given: Any, still: Any) -> None:
-    assert missing(required, given) == still

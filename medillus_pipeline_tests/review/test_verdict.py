@@ -1,5 +1,6 @@
 """A verdict counts only as it was signed, by whom it was signed, for the version and weights that the sheet showed."""
 
+import hashlib
 import json
 from datetime import timedelta
 from typing import Any
@@ -119,3 +120,20 @@ def test_the_same_verdict_again_counts_once() -> None:
 def test_every_reason_says_what_to_do_and_has_a_file_that_shows_it() -> None:
     assert set(MEANINGS) == set(Refusal)
     assert {reason for _, reason in FORGED.values()} | {Refusal.RECEIVED_BEFORE} == set(Refusal)
+
+
+@pytest.mark.parametrize("where", ["file", "statement", "comments"])
+def test_a_key_that_stands_twice_is_refused_though_the_signature_holds(where: str) -> None:
+    of = sheet()
+    saved = json.loads(verdict_file(of))
+    if where == "statement":
+        text = saved["statement"][:-1] + ', "decision": "approve"}'
+        twice = json.dumps(saved | {"statement": text, "signature": ADA.sign(text)})
+    elif where == "comments":
+        comments = '{"by_image": {}, "by_image": {}}'
+        signed = json.loads(saved["statement"]) | {"comments_sha512": hashlib.sha512(comments.encode()).hexdigest()}
+        text = json.dumps(signed)
+        twice = json.dumps({"statement": text, "signature": ADA.sign(text), "comments": comments})
+    else:
+        twice = json.dumps(saved)[:-1] + f', "signature": "{saved["signature"]}"}}'
+    assert read(twice.encode()) in (Refusal.NOT_A_VERDICT, Refusal.OUT_OF_FORM)

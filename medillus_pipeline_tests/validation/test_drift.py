@@ -1,5 +1,6 @@
 """Planted drifts trip the row that names them; more patients of the same kind trip nothing."""
 
+import math
 import re
 from collections.abc import Iterator
 from dataclasses import replace
@@ -12,7 +13,7 @@ from medillus_pipeline.errors import NotEnoughDataError
 from medillus_pipeline.generation.canonical import AIR
 from medillus_pipeline.generation.config import preset
 from medillus_pipeline.generation.dataset import Dataset, build_snapshot, load_snapshot
-from medillus_pipeline.validation.drift import Drift, compare, load_limits
+from medillus_pipeline.validation.drift import Drift, Row, compare, load_limits
 from medillus_pipeline.validation.drift_profile import Acquisition, DatasetProfile, profile
 from medillus_pipeline.zones import Zone
 from medillus_pipeline_tests.generation.published import Published, publish_phantoms
@@ -164,3 +165,10 @@ def test_every_limit_has_its_reason() -> None:
         assert len(read[f"{name}_reason"]) > 40
     assert all(len(reason) > 40 for _, reason in read["least"].values())
     assert load_limits().psi == read["psi"]
+
+
+def test_what_stands_in_a_header_cannot_change_the_table() -> None:
+    row = Row("scanner", "dataset", "A|B <img src=x> [x](http://y) **b**\n| c", "`d`", 1.0, 0.1, math.nan, math.inf)
+    (line,) = Drift((row,), 3, 3).table().splitlines()[2:]
+    assert line.count("|") == 10
+    assert "<" not in line and "](" not in line and "\\*\\*b" in line and "\\`d" in line

@@ -15,7 +15,14 @@ from medillus_pipeline_tests.validation import anatomy
 
 REAL = anatomy.cohort()
 OTHERS = anatomy.cohort(patients=8, seed=99)
-NEEDS_MORE = {"anatomical_error_excess", "copy_rate", "membership_auc", "counterfactual_iou"}
+NEEDS_MORE = {
+    "anatomical_error_excess",
+    "worst_class_error_excess",
+    "copy_rate",
+    "distance_ratio_nearest",
+    "membership_auc",
+    "counterfactual_iou",
+}
 """Figures of rules, training slices and edited masks, not given to `evaluate` here: see test_planted_gates.py."""
 
 TEXTURE = controls.label_statistics(OTHERS.values, OTHERS.class_maps, len(anatomy.ORGANS))
@@ -159,7 +166,7 @@ def test_each_gate_fails_when_its_figure_is_missing_or_not_a_number(profile):
             verdict = judge_gates(rules, broken)
             assert not verdict.passed
             assert [r.gate.figure for r in verdict.results if not r.passed] == [gate.figure]
-        if gate.on_interval:
+        if gate.needs_bounds:
             assert not judge_gates(rules, perfect | {f"{gate.figure}_low": math.nan}).passed
 
 
@@ -174,6 +181,36 @@ def test_a_gate_on_the_interval_looks_at_its_worse_end():
     figures = {"dice_recovery": 0.9, "dice_recovery_low": 0.3, "dice_recovery_high": 1.0}
     result = next(r for r in judge_gates(rules, figures).results if r.gate.figure == "dice_recovery")
     assert result.status == "failed"
+
+
+def membership(value: float, low: float, high: float, *, profile: str = "research") -> str:
+    """Status of the gate on membership."""
+    figures = {"membership_auc": value, "membership_auc_low": low, "membership_auc_high": high}
+    results = judge_gates(load_profile(profile), figures).results
+    return next(r.status for r in results if r.gate.figure == "membership_auc")
+
+
+def test_chance_alone_accuses_no_honest_model_of_memory_and_certainty_does():
+    assert membership(0.62, 0.50, 0.74) == "passed"
+    assert membership(0.70, 0.58, 0.79) == "failed"
+    assert membership(1.0, 1.0, 1.0) == "failed"
+
+
+@pytest.mark.parametrize(("profile", "high"), [("research", 0.85), ("clinical-education", 0.72)])
+def test_few_patients_hide_no_memoriser(profile: str, high: float):
+    assert membership(0.68, 0.50, high, profile=profile) == "inconclusive"
+    assert membership(0.68, math.nan, math.nan, profile=profile) == "inconclusive"
+
+
+def test_a_gate_of_another_unit_is_left_out_only_where_that_unit_is_known_to_be_absent():
+    rules = load_profile("demo")
+
+    def asked(figures: dict[str, float]) -> set[str]:
+        return {result.gate.figure for result in judge_gates(rules, figures).results}
+
+    assert "organ_value_error" not in asked({"slices_in_values": 0.0, "slices_in_hu": 5.0})
+    assert "organ_hu_error" not in asked({"slices_in_values": 5.0, "slices_in_hu": 0.0})
+    assert {"organ_hu_error", "organ_value_error"} <= asked({}) & asked({"slices_in_values": math.nan})
 
 
 def test_every_gate_and_control_names_a_known_figure_and_gives_a_reason():

@@ -38,6 +38,18 @@ REFUSED_BY = {
     "wrong_hu": "organ_hu_error",
     "shuffled_masks": "dice_recovery",
 }
+GOOD_SLICES = planted.Slices(LEARNT.values, LEARNT.labels, LEARNT.levels)
+SUBTLE = {
+    "forgetful": planted.forgetful(anatomy.good, 3),
+    "warped_copies": planted.warped_copies(anatomy.good, GOOD_SLICES, pixels=1.5),
+    "one_organ_wrong": planted.one_organ_wrong(anatomy.good, 3, shift=60),
+}
+"""Faults of one organ, or of one image in ten, that every mean over organs or images hides."""
+SUBTLE_REFUSED_BY = {
+    "forgetful": "worst_class_error_excess",
+    "warped_copies": "distance_ratio_nearest",
+    "one_organ_wrong": "worst_organ_hu_excess",
+}
 MANY, FEW = 80, 24
 """Patients: as many as the strictest profile needs to bound its error rate, and as many as show a fault."""
 
@@ -96,6 +108,12 @@ def bad(name: str) -> Measured:
     return measured(BAD[name], FEW)
 
 
+@cache
+def subtle(name: str) -> Measured:
+    """A model with a fault that hides in a mean, measured with a student."""
+    return measured(SUBTLE[name], FEW, students=1)
+
+
 def refused(verdict: Verdict) -> set[str]:
     """The gates that were measured and not held."""
     return {result.gate.figure for result in verdict.results if result.status == "failed"}
@@ -120,6 +138,16 @@ def test_a_planted_model_is_refused_by_the_gate_that_names_its_fault(name: str, 
     verdict = judge_gates(load_profile(profile), bad(name).evaluation.figures)
     assert verdict.status == "failed"
     assert REFUSED_BY[name] in refused(verdict)
+
+
+@pytest.mark.parametrize("profile", ["demo", "research"])
+@pytest.mark.parametrize("name", SUBTLE)
+def test_a_fault_that_hides_in_a_mean_is_refused_by_its_gate_and_in_the_demo_by_that_alone(name: str, profile: str):
+    verdict = judge_gates(load_profile(profile), subtle(name).evaluation.figures)
+    assert verdict.status == "failed"
+    assert SUBTLE_REFUSED_BY[name] in refused(verdict)
+    if profile == "demo":
+        assert refused(verdict) == {SUBTLE_REFUSED_BY[name]}
 
 
 @pytest.mark.parametrize("name", ["memoriser", "mirror"])

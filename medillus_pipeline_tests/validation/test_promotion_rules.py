@@ -1,6 +1,7 @@
 """The rules of promotion: each gate of each profile refuses what was not measured; history is a stack."""
 
 import math
+from dataclasses import replace
 
 import pytest
 
@@ -27,7 +28,7 @@ def test_a_figure_that_was_not_measured_fails_its_gate(name: str, gate: Gate) ->
     profile = load_profile(name)
     good = just_right(profile)
     assert judge_gates(profile, good).passed  # type: ignore[arg-type]
-    ends = ("", "_low", "_high") if gate.on_interval else ("",)
+    ends = ("", "_low", "_high") if gate.needs_bounds else ("",)
     for key in (f"{gate.figure}{end}" for end in ends):
         for broken in ({k: v for k, v in good.items() if k != key}, *(good | {key: value} for value in NOT_MEASURED)):
             verdict = judge_gates(profile, broken)  # type: ignore[arg-type]
@@ -73,6 +74,29 @@ def test_a_reviewer_counts_once_and_a_role_is_asked_for() -> None:
     assert len(missing_approvals(clinical, twice)) == 2
     assert len(missing_approvals(clinical, [*twice, Approval("r-2", "engineer")])) == 1
     assert missing_approvals(clinical, [*twice, Approval("r-2", "physician")]) == []
+
+
+def open_places(by_role: dict[str, int], approved: dict[str, list[str]]) -> list[str]:
+    """What is missing for places by role beside as many approvals in all; by role → who approved."""
+    profile = replace(load_profile("research"), required_approvals=0, approvals_by_role=by_role)
+    return missing_approvals(profile, [Approval(name, role) for role, own in approved.items() for name in own])
+
+
+@pytest.mark.parametrize(
+    ("by_role", "approved", "still"),
+    [
+        ({}, {}, []),
+        ({"physician": 2}, {"physician": ["r-1"]}, ["2 must be by a physician, and 1 are"]),
+        ({"physician": 1, "anatomist": 1}, {"physician": ["r-1"], "anatomist": ["r-1"]}, ["1 must be by"]),
+        ({"physician": 1, "anatomist": 1}, {"physician": ["r-1", "r-2"], "anatomist": ["r-1"]}, []),
+        ({"anatomist": 1, "physician": 1}, {"physician": ["r-1"], "anatomist": ["r-1", "r-2"]}, []),
+        ({"physician": 1}, {"engineer": ["r-1", "r-2"]}, ["1 must be by a physician, and 0 are"]),
+    ],
+)
+def test_every_required_approval_is_another_persons(by_role: dict, approved: dict, still: list[str]) -> None:
+    found = open_places(by_role, approved)
+    assert len(found) == len(still)
+    assert all(part in sentence for part, sentence in zip(still, found, strict=True))
 
 
 def test_the_rules_of_a_dataset_are_its_format_and_configuration_not_its_data() -> None:

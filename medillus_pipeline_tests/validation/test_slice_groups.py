@@ -56,17 +56,29 @@ def test_only_ct_has_an_error_in_hu(figures):
     assert kind_of("organ_value_error_low/modality.MR").unit == ""
 
 
-def test_a_group_of_both_has_no_mean_error_at_all():
+def test_a_group_of_both_has_the_error_in_hu_of_its_ct_slices_and_the_other_of_its_others():
     said = [(*own, "pathology=lung_nodule") if i % 2 else own for i, own in enumerate(SAID)]
     found = measured(said).figures
     assert found["slices/pathology.lung_nodule"] == 16
     assert np.isfinite(found["dice_recovery/pathology.lung_nodule"])
-    assert not {"organ_hu_error/pathology.lung_nodule", "organ_value_error/pathology.lung_nodule"} & found.keys()
+    of_ct, of_mr = (found[f"organ_{unit}_error/pathology.lung_nodule"] for unit in ("hu", "value"))
+    assert of_ct < 10 < of_mr
+
+
+def test_no_figure_in_hu_knows_of_another_modality(figures):
+    assert figures["slices_in_hu"] == figures["slices_in_values"] == 16
+    assert figures["organ_hu_error"] == pytest.approx(figures["organ_hu_error/modality.CT"])
+    assert figures["organ_value_error"] == pytest.approx(figures["organ_value_error/modality.MR"])
+    assert figures["organ_value_error"] > 5 * figures["organ_hu_error"]
+    assert figures["value_mae"] > figures["mae"]
+    assert {kind_of(key).unit for key in figures if "_value_" in key or key.startswith("value_")} == {""}
 
 
 def test_the_figures_of_all_slices_stay_as_they_are(figures):
-    whole = {key: value for key, value in figures.items() if "/modality." not in key}
-    assert whole == pytest.approx(measured([]).figures, nan_ok=True)
+    apart = ("_hu_", "hu_", "mae", "value", "slices_in")
+    whole = {key: v for key, v in figures.items() if "/modality." not in key and not any(p in key for p in apart)}
+    without = measured([]).figures
+    assert whole == pytest.approx({key: without[key] for key in whole}, nan_ok=True)
 
 
 def test_what_is_said_of_every_slice_makes_no_group():

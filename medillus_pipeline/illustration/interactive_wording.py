@@ -1,0 +1,55 @@
+"""The fixed words of the interactive page, in English and Chinese, side by side."""
+
+from medillus_pipeline.illustration.wording import Bilingual
+
+WORDS = {
+    "structures": Bilingual("Structures", "结构"),
+    "hint": Bilingual(
+        "Point at a structure, or choose one with the keyboard, to read what it is.",
+        "指向或选中一个结构，查看说明。",
+    ),
+    "keys": Bilingual(
+        "Tab leads to the drawing, the arrow keys from structure to structure; Enter keeps one, Escape lets it go.",
+        "用 Tab 进入图像，用上下左右在结构之间移动；用 Enter 固定，用 Esc 取消。",
+    ),
+    "description": Bilingual("Description", "说明"),
+    "skip": Bilingual("Skip the drawing", "跳过图像"),
+    "language": Bilingual("Language", "语言"),
+    "layers": Bilingual("Layers", "图层"),
+    "scan": Bilingual("Image", "图像"),
+    "fill": Bilingual("Coloured areas", "着色区"),
+    "outline": Bilingual("Outlines", "轮廓"),
+    "label": Bilingual("Labels", "标注"),
+    "outline_only": Bilingual("Outlines only", "仅显示轮廓"),
+    "shown": Bilingual("Structures shown", "显示的结构"),
+    "all": Bilingual("All", "全部"),
+    "none": Bilingual("None", "全不选"),
+    "function": Bilingual("What it does", "功能"),
+    "no_function": Bilingual("Not described here.", "此处无说明。"),
+    "codes": Bilingual("Codes", "编码"),
+    "no_codes": Bilingual("It has no code.", "无编码。"),
+    "confidence": Bilingual("Confidence*", "置信度*"),
+    "no_confidence": Bilingual("n/a", "无"),
+    "area": Bilingual("Area in this figure", "图中面积"),
+    "about": Bilingual("Where this figure comes from", "图的来源"),
+    "figure": Bilingual("Figure", "图号"),
+    "model": Bilingual("Model", "模型"),
+    "report": Bilingual("Verdict of its report", "模型报告结论"),
+    "dataset": Bilingual("Dataset", "数据集"),
+    "code": Bilingual("Code version", "程序版本"),
+    "seed": Bilingual("Seed", "随机种子"),
+    "slice": Bilingual("Slice", "切片"),
+    "made": Bilingual("Made", "制作时间"),
+    "source_type": Bilingual("Digital source type", "数字来源类型"),
+    "verify": Bilingual("To check this file: medillus verify FILE", "核验本图：medillus verify FILE"),
+}
+KINDS: dict[str, Bilingual] = {
+    "organ": Bilingual("Organ", "器官"),
+    "bone": Bilingual("Bone", "骨"),
+    "vessel": Bilingual("Vessel", "血管"),
+    "muscle": Bilingual("Muscle", "肌肉"),
+    "lesion": Bilingual("Lesion", "病变"),
+    "device": Bilingual("Device", "装置"),
+    "region": Bilingual("Region", "区"),
+    "target": Bilingual("Target of radiotherapy", "放疗靶区"),
+}

@@ -1,0 +1,1 @@
+"""A hand drawing becomes a label map. No Dagster, no figures: those are elsewhere."""
