@@ -32,6 +32,7 @@ VARIABLES: dict[str, tuple[str, str]] = {
     ),
     "MEDILLUS_NIGHT": ("night", "cron expression of the nightly retraining"),
     "MEDILLUS_TIME_ZONE": ("time_zone", "IANA time zone of that expression, such as Europe/Zurich"),
+    "MEDILLUS_TRAINING_GPUS": ("training_gpus", "GPUs that a training asks Kubernetes for; 0: none"),
     "MEDILLUS_ALERTS": ("alerts", "TOML file of where alerts go; unset: no alerts"),
 }
 """Environment variable → (field of AutomationSettings, what it is)."""
@@ -60,6 +61,7 @@ class AutomationSettings(BaseModel):
     retrain_debounce_minutes: float = Field(default=0, ge=0, le=24 * 60)
     night: str = "0 2 * * *"
     time_zone: str = "UTC"
+    training_gpus: int = Field(default=0, ge=0, le=64)
     alerts: str = ""
 
     @field_validator("night")

@@ -22,6 +22,7 @@ from medillus_pipeline import (
     cli_review,
     cli_sample,
     cli_slices,
+    cli_stage,
     cli_studio,
     cli_verify,
     cli_withdraw,
@@ -40,6 +41,7 @@ app = typer.Typer(
 )
 cli_deidentify.register(app)
 cli_slices.register(app)
+cli_stage.register(app)
 cli_masks.register(app)
 cli_annotate.register(app)
 cli_sample.register(app)
@@ -250,10 +252,11 @@ def _explain(reasons: set[str]) -> None:
     """A sentence for each reason that stands in a table above: what it means and what to do."""
     from medillus_pipeline.annotation.outcomes import MEANINGS
     from medillus_pipeline.dicom.outcomes import WHAT_TO_DO
+    from medillus_pipeline.illustration.landed_requests import MEANINGS as REQUESTED
     from medillus_pipeline.review.refusals import MEANINGS as REVIEWED
 
     delivered = {name.rsplit("/", 1)[-1]: text for name, text in WHAT_TO_DO.items()}
-    drawn = {str(reason): text for reason, text in (*MEANINGS.items(), *REVIEWED.items())}
+    drawn = {str(reason): text for reason, text in (*MEANINGS.items(), *REVIEWED.items(), *REQUESTED.items())}
     for reason in sorted(reasons):
         if text := drawn.get(reason) or delivered.get(reason):
             console.print(f"{reason}: {text}", soft_wrap=True, markup=False)

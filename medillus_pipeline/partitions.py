@@ -10,3 +10,6 @@ annotation_batches = dg.DynamicPartitionsDefinition(name="annotation_batches")
 
 review_batches = dg.DynamicPartitionsDefinition(name="review_batches")
 """One key per batch of reviewers' verdicts."""
+
+request_batches = dg.DynamicPartitionsDefinition(name="request_batches")
+"""One key per folder of requests for figures."""

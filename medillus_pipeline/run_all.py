@@ -16,16 +16,18 @@ from medillus_pipeline import landings, published
 from medillus_pipeline.assets.annotation import masks
 from medillus_pipeline.assets.illustration import labelled_scans
 from medillus_pipeline.assets.imaging import slices
+from medillus_pipeline.assets.requested import requested_illustrations
 from medillus_pipeline.assets.reviews import reviews
+from medillus_pipeline.automation.illustrations import illustrate_volumes, ingest_requests, make_case_library
 from medillus_pipeline.automation.jobs import ingest_annotations, ingest_delivery, label_scans, promote, retrain
 from medillus_pipeline.automation.reviews import ingest_reviews
 from medillus_pipeline.automation.sensors import unchanged
 from medillus_pipeline.definitions import build_defs
-from medillus_pipeline.partitions import annotation_batches, deliveries, review_batches
+from medillus_pipeline.partitions import annotation_batches, deliveries, request_batches, review_batches
 from medillus_pipeline.resources import promotions
 from medillus_pipeline.resources.store import StoreResource
 from medillus_pipeline.settings import Settings
-from medillus_pipeline.tables import MASK_ITEMS, MASKS
+from medillus_pipeline.tables import ILLUSTRATIONS, MASK_ITEMS, MASKS
 
 Say = Callable[[str], None]
 RunConfigs = Mapping[str, Mapping[str, Any]]
@@ -97,11 +99,17 @@ def run_all(settings: Settings, instance: dg.DagsterInstance, *, say: Say, confi
         say(f"no promotion: {waits}")
     elif trained:
         flow.runs.append(runner(promote))
+    _arrive(store, instance, "requests", request_batches)
     if published.current(store.clean, "promoted_generator") is not None:
-        return flow
-    for key in _to_do(instance, annotation_batches, labelled_scans):
-        if key in store.tables.keys(MASKS) and store.tables.read(MASKS, key).num_rows:
-            flow.runs.append(runner(label_scans, key))
+        for key in _to_do(instance, request_batches, requested_illustrations):
+            flow.runs.append(runner(ingest_requests, key))
+        flow.runs.append(runner(illustrate_volumes))
+    else:
+        for key in _to_do(instance, annotation_batches, labelled_scans):
+            if key in store.tables.keys(MASKS) and store.tables.read(MASKS, key).num_rows:
+                flow.runs.append(runner(label_scans, key))
+    if store.tables.keys(ILLUSTRATIONS):
+        flow.runs.append(runner(make_case_library))
     return flow
 
 

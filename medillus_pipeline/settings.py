@@ -52,6 +52,7 @@ VARIABLES: dict[str, tuple[str, str]] = {
     "MEDILLUS_PROFILE": ("profile", "which gates a model must pass: demo, research or clinical-education"),
     "MEDILLUS_WORKERS": ("workers", "worker processes within one step"),
     "MEDILLUS_THREADS": ("threads", "threads of torch within one step"),
+    "MEDILLUS_COMPUTE": ("compute", "dask://host:port of a cluster for ingest, slices and dataset; unset: processes"),
     "MEDILLUS_CACHE": ("cache", "local folder for copies of remote payloads"),
 }
 """Environment variable → (field of Settings, what it is)."""
@@ -80,6 +81,7 @@ class Settings(BaseModel):
     profile: Profile = "research"
     workers: int = Field(default_factory=lambda: _cores(), ge=1, le=256)
     threads: int = Field(default_factory=lambda: _cores(), ge=1, le=256)
+    compute: str = Field(default="", pattern=r"^(dask://[^/?#@\s]+:[0-9]{1,5})?$")
     cache: Path
 
     @classmethod

@@ -11,8 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from medillus_pipeline.errors import StoreError
-from medillus_pipeline.zones import Zone
+from medillus_pipeline.zones import StoreRefused, Zone
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -398,6 +397,81 @@ ILLUSTRATIONS = Table(
     ("figure",),
 )
 
+ILLUSTRATION_RECORDS = Table(
+    "illustration_records",
+    "What is told of each figure beside its row in illustrations: all of its files, its approval, its checks.",
+    (
+        Column("figure", "string", "figure name, as in illustrations"),
+        Column("slice_name", "string", "as in illustrations"),
+        Column("patient", "string", "as in illustrations"),
+        Column("request", "string", "the request that it answers, q-<12 hex>; null where nobody asked", True),
+        Column("style", "string", "radiology, textbook, patient, journal or quiz"),
+        Column("modality", "string", "DICOM Modality"),
+        Column("level", "double", "position along the body, 0 feet to 1 head", True),
+        Column("contrast_phase", "string", "contrast phase that was asked for, or that the slice has", True),
+        Column("pathologies", "list<string>", "keys of pathologies that the slice has or that were asked for"),
+        Column("stage", "string", "stage of the disease", True),
+        Column("endings", "list<string>", "endings of its files: .svg, .png, .json, .manifest.json and others"),
+        Column("paths", "list<string>", "payload paths of these files, in the same order"),
+        Column("made_at", "string", "ISO 8601 time, UTC, that its files say"),
+        Column("failed_checks", "list<string>", "checks that it did not pass; empty: it passed all that were made"),
+        Column("approved_by", "list<string>", "pseudonyms of reviewers who approved its model; empty: not reviewed"),
+        Column("publication", "bool", "whether it was made for publication, which takes an approval"),
+    ),
+    ("figure",),
+)
+
+ILLUSTRATION_REQUESTS = Table(
+    "illustration_requests",
+    "Requests for figures as they may leave landing: names, free words and drawings stay there.",
+    (
+        Column("request", "string", "q-<12 hex>, a keyed hash of what was asked"),
+        Column("ways", "list<string>", "how it was asked: mask, sketch, text, scan"),
+        Column("document", "string", "the request as canonical JSON, as IllustrationRequest reads it"),
+        Column("mask_path", "string", "payload path of the label map; null where none was drawn", True),
+        Column("mask_sha256", "string", "SHA-256 of the label map", True),
+        Column("remarks", "list<string>", "what was assumed when a drawing was read"),
+    ),
+    ("request",),
+)
+
+VOLUME_ILLUSTRATIONS = Table(
+    "volume_illustrations",
+    "Generated volumes: CT slices that belong together, drawn from the label stack of a held-out patient.",
+    (
+        Column("volume", "string", "v-<12 hex>"),
+        Column("patient", "string", "patient pseudonym of the label stack"),
+        Column("series_instance_uid", "string", "pseudonymous Series Instance UID of the label stack"),
+        Column("split", "string", "split of that patient; never locked_test"),
+        Column("modality", "string", "DICOM Modality"),
+        Column("slices", "int32", "number of slices"),
+        Column("side", "int32", "rows and columns"),
+        Column("spacing", "list<double>", "slice, row, column distance in mm"),
+        Column("labels", "list<int32>", "vocabulary ids in the stack"),
+        Column("seed", "int64", "seed of all slices"),
+        Column("model_version", "string", "MLflow version of the generator"),
+        Column("dataset_fingerprint", "string", "fingerprint of the dataset snapshot"),
+        Column("flicker", "double", "difference of neighbouring slices as a share of the real one", True),
+        Column("lag", "double", "the same over eight slices", True),
+        Column("texture_spread", "double", "spread of texture as a share of the real one", True),
+        Column("neighbour_correlation", "double", "of texture in neighbouring slices", True),
+        Column("neighbour_correlation_real", "double", "the same of the real volume", True),
+        Column("dice_ratio", "double", "judged Dice as a share of that on the real slices", True),
+        Column("failed_checks", "list<string>", "bars of coherence that are missed, in words"),
+        Column("nifti_path", "string", "payload path of the volume as NIfTI"),
+        Column("labels_path", "string", "payload path of its label stack as NIfTI"),
+        Column("dicom_path", "string", "payload path of the DICOM series, zipped"),
+        Column("surfaces_path", "string", "payload path of the surfaces as GLB"),
+        Column("scene_path", "string", "payload path of the scene for 3D Slicer, zipped"),
+        Column("picture_path", "string", "payload path of the surfaces as PNG"),
+        Column("manifest_path", "string", "payload path of the signed manifest of these files"),
+        Column("made_at", "string", "ISO 8601 time, UTC"),
+        Column("approved_by", "list<string>", "pseudonyms of reviewers who approved its model; empty: not reviewed"),
+        Column("sha256", "string", "SHA-256 of the NIfTI volume"),
+    ),
+    ("volume",),
+)
+
 PROMOTIONS = Table(
     "promotions",
     "Append-only: which version became champion when and why; one partition file per row, never written twice.",
@@ -458,6 +532,9 @@ TABLES = (
     PATIENT_SPLITS,
     TRAINING_SLICES,
     ILLUSTRATIONS,
+    ILLUSTRATION_RECORDS,
+    ILLUSTRATION_REQUESTS,
+    VOLUME_ILLUSTRATIONS,
     REVIEWS,
     PROMOTIONS,
 )
@@ -513,8 +590,10 @@ class TableStore:
         return sorted(path.removeprefix(prefix).removesuffix(suffix) for path in files)
 
     def read(self, table: Table, key: str) -> "pa.Table":
-        """One partition. Raises FileNotFoundError when it was never published."""
-        return self._checked(table, self.zone.read(self.path(table, key)))
+        """One partition. Raises FileNotFoundError when it was never published, StoreRefused when another release wrote
+        it, or something that does not write tables.
+        """
+        return self._checked(table, key, self.zone.read(self.path(table, key)))
 
     def version(self, table: Table, key: str) -> str | None:
         """Data version of a published partition, None when it was never published."""
@@ -534,11 +613,32 @@ class TableStore:
         schema = table.arrow_schema().append(pa.field("partition", pa.string()))
         return pa.concat_tables([p.cast(schema) for p in parts]) if parts else schema.empty_table()
 
-    def _checked(self, table: Table, data: bytes) -> "pa.Table":
-        read = from_parquet(data)
-        if read.schema.names != [column.name for column in table.columns]:
-            raise StoreError(
-                f"the stored table {table.name} has other columns than this release expects: "
-                "it was written by another release; materialize the partition again"
+    def _checked(self, table: Table, key: str, data: bytes) -> "pa.Table":
+        import pyarrow as pa
+
+        try:
+            read = from_parquet(data)
+        except pa.ArrowException as error:
+            raise StoreRefused(
+                f"partition {key} of the stored table {table.name} is no Parquet file, so it was changed from outside: "
+                "materialize the partition again, or restore it from a backup"
+            ) from error
+        expected, found = table.arrow_schema(), read.schema
+        if (found.names, found.types) != (expected.names, expected.types):
+            raise StoreRefused(
+                f"partition {key} of the stored table {table.name} has other columns than this release expects "
+                f"({_differences(expected, found)}): it was written by another release; materialize the partition again"
             )
         return read
+
+
+def _differences(expected: "pa.Schema", found: "pa.Schema") -> str:
+    """What stands in one of two schemas only, by name."""
+    wanted, there = (
+        dict(zip(expected.names, expected.types, strict=True)),
+        dict(zip(found.names, found.types, strict=True)),
+    )
+    said = [f"no {name}" for name in expected.names if name not in there]
+    said += [f"{storable(name)[:40]!r} is unknown" for name in found.names if name not in wanted][:5]
+    said += [f"{name} is {there[name]} and no {kind}" for name, kind in wanted.items() if there.get(name, kind) != kind]
+    return ", ".join(said) or "in another order"

@@ -18,7 +18,11 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 from urllib.parse import unquote, urlparse
 
-from medillus_pipeline.errors import ConfigurationError, StoreError
+from medillus_pipeline.errors import ConfigurationError, PermanentError, StoreError
+
+
+class StoreRefused(StoreError, PermanentError):
+    """The store answers, and will say no until a person changes something: no permission, no such bucket."""
 
 
 @dataclass(frozen=True)
@@ -84,8 +88,8 @@ class Zone:
                     _write_local(Path(target), data)
                 else:
                     self.fs.pipe_file(target, data)
-            except FileNotFoundError as error:  # no such bucket
-                raise StoreError(_explain(error, self.url)) from error
+            except FileNotFoundError as error:  # the folder went away in the middle
+                raise _trouble(error, self.url) from error
 
     def read(self, path: str) -> bytes:
         """All bytes of an object. Raises FileNotFoundError, or StoreError when the store does not answer."""
@@ -199,20 +203,24 @@ class Zone:
 
     @contextmanager
     def _answering(self) -> Iterator[None]:
-        """What the store or the way to it raises, as StoreError; FileNotFoundError is left to the caller."""
+        """What the store or the way to it raises, as StoreError; FileNotFoundError is left to the caller, but for a
+        bucket that is not there: to the caller that would look like an empty one.
+        """
         try:
             yield
-        except FileNotFoundError:
+        except FileNotFoundError as error:
+            if _code(error) == "NoSuchBucket":
+                raise _trouble(error, self.url) from error
             raise
         except Exception as error:
             if not isinstance(error, OSError) and type(error).__module__.split(".")[0] not in _CLIENTS:
                 raise
-            raise StoreError(_explain(error, self.url)) from error
+            raise _trouble(error, self.url) from error
 
     def _refuse(self, error: OSError) -> None:
         """A folder that cannot be listed is an error, or its files would be passed over; one that is gone is not."""
         if not isinstance(error, FileNotFoundError):
-            raise StoreError(_explain(error, self.url)) from error
+            raise _trouble(error, self.url) from error
 
     def _listing(self, path: str) -> list[tuple[str, str]]:
         entries = []
@@ -257,11 +265,42 @@ _REASONS = {
     errno.ENOTDIR: "a file stands where a folder is needed: move it out of the way",
     errno.EISDIR: "a folder stands where a file is needed: move it out of the way",
     errno.EROFS: "the file system is mounted read-only",
+    errno.EFBIG: "the file is larger than the file system or `ulimit -f` allows: raise the limit",
 }
+_MAY_PASS = (errno.ENOSPC, errno.EDQUOT)
+"""Of these reasons, those that may be gone at the next attempt, since other processes free space too."""
+_REFUSALS = {
+    "NoSuchBucket": "the bucket does not exist: check the URL of the zone, or make the bucket",
+    "AccessDenied": "access is denied: check the credentials and the policy of the bucket",
+    "InvalidAccessKeyId": "the access key is unknown to the store: check the credentials",
+    "SignatureDoesNotMatch": "the secret key is not the one the store knows: check the credentials",
+    "RequestTimeTooSkewed": "the clock of this machine differs from that of the store: set it right",
+    "ExpiredToken": "the credentials have expired: renew them",
+    "403": "access is denied: check the credentials and the policy of the bucket",
+}
+"""What S3 answers when no further attempt would be answered otherwise."""
 
 
-def _explain(error: Exception, url: str) -> str:
+def _code(error: BaseException | None) -> str:
+    """What S3 called the error that s3fs translated, or empty."""
+    while error is not None:
+        response = getattr(error, "response", None)
+        if isinstance(response, dict):
+            return str(response.get("Error", {}).get("Code", ""))
+        error = error.__cause__
+    return ""
+
+
+def _trouble(error: Exception, url: str) -> StoreError:
+    """The error with what to do about it: StoreRefused where another attempt would end the same way."""
+    number, code = getattr(error, "errno", None) or 0, _code(error)
+    local = urlparse(url).scheme == "file"
     unknown = f"{type(error).__name__}: check that the store is reachable and its credentials are valid"
-    reason = _REASONS.get(getattr(error, "errno", None) or 0, unknown)
+    if code in _REFUSALS:
+        kind, reason = StoreRefused, _REFUSALS[code]
+    elif local and number in _REASONS:
+        kind, reason = StoreError if number in _MAY_PASS else StoreRefused, _REASONS[number]
+    else:
+        kind, reason = StoreError, os.strerror(number) if local and number else unknown
     scheme = urlparse(url).scheme
-    return f"the {scheme}:// store of this zone cannot be used: {reason}. What was published before is untouched."
+    return kind(f"the {scheme}:// store of this zone cannot be used: {reason}. What was published before is untouched.")

@@ -12,14 +12,18 @@ import numpy as np
 from medillus_pipeline import landings
 from medillus_pipeline.definitions import build_defs
 from medillus_pipeline.dicom.slice_names import slice_name
-from medillus_pipeline.partitions import annotation_batches, deliveries
+from medillus_pipeline.partitions import annotation_batches, deliveries, request_batches
 from medillus_pipeline.resources.store import StoreResource
 from medillus_pipeline.run_all import StageRun, failure_of, run_all
 from medillus_pipeline.settings import Settings
 from medillus_pipeline_tests.deidentification.delivered_files import COLUMNS, ROWS, encoded, image
 from medillus_pipeline_tests.flow import settings_at
 
-PARTITIONS: dict[landings.Kind, str] = {"images": str(deliveries.name), "annotations": str(annotation_batches.name)}
+PARTITIONS: dict[landings.Kind, str] = {
+    "images": str(deliveries.name),
+    "annotations": str(annotation_batches.name),
+    "requests": str(request_batches.name),
+}
 FAR = 1000
 """Distance between the UIDs of two series."""
 

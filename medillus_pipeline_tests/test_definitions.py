@@ -30,7 +30,13 @@ ASSETS = {
     "review_tasks",
     "reviews",
     "promoted_generator",
+    "sketch_segmenter",
+    "text_encoder",
     "illustrations",
+    "illustration_requests",
+    "requested_illustrations",
+    "volume_illustrations",
+    "case_library",
     "labelled_scans",
 }
 TABLE_ASSETS = {
@@ -41,6 +47,9 @@ TABLE_ASSETS = {
     "training_dataset",
     "reviews",
     "illustrations",
+    "illustration_requests",
+    "requested_illustrations",
+    "volume_illustrations",
     "labelled_scans",
 }
 
@@ -94,6 +103,10 @@ def test_every_check_job_sensor_and_schedule_is_described(definitions: dg.Defini
         "label_scans",
         "make_review_sheet",
         "ingest_reviews",
+        "train_illustrators",
+        "ingest_requests",
+        "illustrate_volumes",
+        "make_case_library",
         "retrain",
         "promote",
         "rollback",
@@ -111,6 +124,9 @@ def test_every_check_job_sensor_and_schedule_is_described(definitions: dg.Defini
         "new_deliveries",
         "new_annotation_batches",
         "new_review_batches",
+        "new_request_batches",
+        "volume_after_promotion",
+        "library_after_figures",
         "pending_masks",
         "retrain_on_new_masks",
         "promote_by_itself",
@@ -132,9 +148,21 @@ def test_a_check_of_a_partitioned_asset_is_partitioned_too(definitions: dg.Defin
 
 
 def test_every_config_field_is_described() -> None:
-    from medillus_pipeline.assets import dataset, illustration, imaging, reviews, training, validation, volumes
+    from medillus_pipeline.assets import (
+        dataset,
+        illustration,
+        illustrators,
+        imaging,
+        requested,
+        reviews,
+        training,
+        validation,
+        volume_illustrations,
+        volumes,
+    )
 
-    modules = (dataset, illustration, imaging, reviews, training, validation, volumes)
+    figures = (illustration, illustrators, requested, volume_illustrations)
+    modules = (dataset, imaging, reviews, training, validation, volumes, *figures)
     configs = [
         thing
         for module in modules

@@ -114,19 +114,21 @@ def training_dataset(
             t: rows_without_partition(store.tables.read_all(t, partitions[t.name])) for t in INPUTS
         }
         splits, newcomers = _splits(store.tables, rows[SLICES], rows[MASKS])
-        snapshot = build_snapshot(
-            rows[SLICES],
-            rows[MASKS],
-            rows[INSTANCES],
-            splits | newcomers,
-            store.clean,
-            words,
-            chosen,
-            partitions=partitions,
-            study_labels=rows[STUDY_LABELS],
-            workers=compute.workers,
-            progress=progress_to(context, "slices packed"),
-        )
+        with compute.executor() as executor:
+            snapshot = build_snapshot(
+                rows[SLICES],
+                rows[MASKS],
+                rows[INSTANCES],
+                splits | newcomers,
+                store.clean,
+                words,
+                chosen,
+                partitions=partitions,
+                study_labels=rows[STUDY_LABELS],
+                workers=compute.workers,
+                executor=executor,
+                progress=progress_to(context, "slices packed"),
+            )
         table = TRAINING_SLICES.to_arrow(snapshot.rows)
     yield from gate(
         "training_slices",

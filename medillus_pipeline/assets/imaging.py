@@ -98,14 +98,16 @@ def slices(
     key = context.partition_key
     with failing_clearly():
         instances = require(store.tables, INSTANCES, key)
-        rendered = render_delivery(
-            instances,
-            store.clean,
-            workers=compute.workers,
-            window=config.window,
-            outputs=config.outputs,
-            progress=progress_to(context, "instances rendered"),
-        )
+        with compute.executor() as executor:
+            rendered = render_delivery(
+                instances,
+                store.clean,
+                workers=compute.workers,
+                executor=executor,
+                window=config.window,
+                outputs=config.outputs,
+                progress=progress_to(context, "instances rendered"),
+            )
         table = rendered.slices.to_arrow()
         further = rendered.further.to_arrow()
     skipped = {str(reason): count for reason, count in rendered.skipped.items()}

@@ -67,17 +67,19 @@ def deidentified_instances(
         pseudonymiser = store.pseudonymiser()
         policy = store.policy()
         originals = store.reidentification_tables()
-        ingested = ingest_delivery(
-            store.landing,
-            landings.folder_of(store.vault, "images", key),
-            store.clean,
-            pseudonymiser,
-            policy=policy,
-            originals=originals is not None,
-            refused=refused_patients(store.vault),
-            workers=compute.workers,
-            progress=progress_to(context, "files de-identified"),
-        )
+        with compute.executor(restricted=pseudonymiser.key) as executor:
+            ingested = ingest_delivery(
+                store.landing,
+                landings.folder_of(store.vault, "images", key),
+                store.clean,
+                pseudonymiser,
+                policy=policy,
+                originals=originals is not None,
+                refused=refused_patients(store.vault),
+                workers=compute.workers,
+                executor=executor,
+                progress=progress_to(context, "files de-identified"),
+            )
         if originals is not None:
             moved = Option.RETAIN_MODIFIED_DATES in policy.options
             originals.publish(f"images.{key}", entries_of(ingested.originals, pseudonymiser, dates_moved=moved))

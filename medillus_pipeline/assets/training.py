@@ -109,6 +109,7 @@ def _segmenter(
                 dataset.classes,
                 config=chosen,
                 seed=config.seed,
+                claimed=part.claimed,
                 progress=progress_to(context, "training steps"),
             )
             payload = store.clean.put("segmenters", segmenter.to_bytes(), ".safetensors")

@@ -316,7 +316,7 @@ def _row(
 ) -> dict[str, Any]:
     import numpy as np
 
-    figures = dict.fromkeys(
+    figures: dict[str, float | None] = dict.fromkeys(
         ("flicker", "lag", "texture_spread", "neighbour_correlation", "neighbour_correlation_real", "dice_ratio")
     )
     if coherence is not None:

@@ -6,6 +6,7 @@ receives nothing for months. That a champion no longer fits its data or gates is
 
 from collections.abc import Iterable
 from datetime import timedelta
+from typing import Any
 
 import dagster as dg
 
@@ -16,8 +17,8 @@ POLICIES: dict[str, dg.FreshnessPolicy] = {
 """Published asset → how old it may be. Landing's partitions have none: they arrive when they arrive."""
 
 
-def with_freshness(assets: Iterable[dg.AssetsDefinition | dg.AssetSpec]) -> list[dg.AssetsDefinition | dg.AssetSpec]:
-    """The assets, those above with their policies."""
+def with_freshness(assets: Iterable[Any]) -> list[dg.AssetsDefinition | dg.AssetSpec]:
+    """The assets (what `load_assets_from_modules` found), those above with their policies."""
 
     def dated(spec: dg.AssetSpec) -> dg.AssetSpec:
         policy = POLICIES.get(spec.key.to_user_string())

@@ -37,7 +37,7 @@ ingest_requests = dg.define_asset_job(
 illustrate_volumes = dg.define_asset_job(
     "illustrate_volumes",
     selection=dg.AssetSelection.assets(volume_illustrations),
-    description="Draw a whole volume with the champion from a held-out patient's label stack, with plates and surfaces.",
+    description="Draw a volume with the champion from a held-out patient's label stack, with plates and surfaces.",
     tags={"stage": "illustrate"},
 )
 

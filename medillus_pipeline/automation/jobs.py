@@ -1,5 +1,7 @@
 """Jobs. Assets of differing partitions do not resolve into one job, so there is one per stage, with sensors between."""
 
+from typing import Any
+
 import dagster as dg
 
 from medillus_pipeline.assets.annotation import masks
@@ -12,6 +14,7 @@ from medillus_pipeline.assets.promotion import promoted_generator
 from medillus_pipeline.assets.training import judge, organ_segmenter
 from medillus_pipeline.assets.validation import validation_report
 from medillus_pipeline.assets.volumes import volumes
+from medillus_pipeline.automation_settings import AutomationSettings
 from medillus_pipeline.partitions import annotation_batches, deliveries
 
 ONE_STEP_AT_A_TIME = {"execution": {"config": {"multiprocess": {"max_concurrent": 1}}}}
@@ -41,6 +44,19 @@ label_scans = dg.define_asset_job(
     tags={"stage": "illustrate"},
 )
 
+
+def training_tags(gpus: int) -> dict[str, Any]:
+    """Tags of a run that trains: with GPUs, what Kubernetes needs to find a node with them."""
+    if not gpus:
+        return {"stage": "train"}
+    pod = {
+        "node_selector": {"nvidia.com/gpu.present": "true"},
+        "tolerations": [{"key": "nvidia.com/gpu", "operator": "Exists", "effect": "NoSchedule"}],
+    }
+    container = {"resources": {"limits": {"nvidia.com/gpu": str(gpus)}}}
+    return {"stage": "train", "dagster-k8s/config": {"container_config": container, "pod_spec_config": pod}}
+
+
 retrain = dg.define_asset_job(
     "retrain",
     selection=dg.AssetSelection.assets(
@@ -49,7 +65,7 @@ retrain = dg.define_asset_job(
     description="Pack the dataset, train judge, organ segmenter and generator, and validate the new challenger. What "
     "is unchanged is not trained again.",
     config=ONE_STEP_AT_A_TIME,
-    tags={"stage": "train"},
+    tags=training_tags(AutomationSettings.from_environment().training_gpus),
 )
 
 promote = dg.define_asset_job(

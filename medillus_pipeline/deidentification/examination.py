@@ -7,7 +7,9 @@ are staged in a scratch folder outside the clean zone. Exceptions never carry wh
 import hashlib
 import multiprocessing
 import os
+import secrets
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -24,7 +26,7 @@ from medillus_pipeline.dicom.encoded import scan
 from medillus_pipeline.dicom.face import Face
 from medillus_pipeline.dicom.outcomes import Outcome, Quarantine, Reason
 from medillus_pipeline.dicom.reading import SourceFile, Unit, parse, read_encoded, read_unit, silenced
-from medillus_pipeline.errors import MedillusError, PermanentError, StoreError
+from medillus_pipeline.errors import ConfigurationError, MedillusError, PermanentError, StoreError
 from medillus_pipeline.zones import Payload, Zone
 
 _HEAP = 16 << 20
@@ -88,6 +90,21 @@ def _end_with(parent: Any) -> None:
     """A worker whose parent was killed has nobody to work for."""
     parent.join()
     os._exit(1)
+
+
+def within(task: Task, function: Callable[[Any], Any], item: Any) -> Any:
+    """`function` of this module in a process that serves many deliveries by turns, as a worker of a cluster does.
+
+    Raises ConfigurationError where this machine does not see the scratch folder.
+    """
+    global _task
+    if not task.scratch.is_dir():
+        raise ConfigurationError(
+            "a worker of the cluster does not see the folder where de-identified files wait for their delivery: keep "
+            "it on a file system that steps and workers share (beside the clean zone, or TMPDIR where that is remote)"
+        )
+    _task = task
+    return function(item)
 
 
 def _current() -> Task:
@@ -163,11 +180,13 @@ def _refused(file: SourceFile, task: Task) -> bool:
 
 def _stage(path: Path, result: Deidentified) -> str:
     digest = hashlib.sha256(result.header)
-    with path.open("wb") as handle:
+    unfinished = path.with_name(f"{path.name}.{secrets.token_hex(4)}")
+    with unfinished.open("wb") as handle:
         handle.write(result.header)
         for part in result.pixels:
             digest.update(part)
             handle.write(part)
+    unfinished.replace(path)  # at once: a worker that was given up may still be writing the same file
     return digest.hexdigest()
 
 
@@ -197,15 +216,16 @@ def decoded_sha256(path: Path) -> str | None:
 
 @dataclass(frozen=True)
 class Defaced:
-    """A staged file after its face was removed: what changes in its row, or why it must be left out."""
+    """A staged file after its face was removed: its new name and what changes in its row, or why it is left out."""
 
     reason: Reason
+    staged: str = ""
     sha256: str = ""
     changes: dict[str, Any] = field(default_factory=dict)
 
 
 def remove_faces(staged: tuple[str, ...]) -> list[Defaced]:
-    """Deface the staged files of one series, in place."""
+    """Deface the staged files of one series, beside them: another attempt finds them as they were."""
     from medillus_pipeline.deidentification.deface_files import deface_series
 
     task = _current()
@@ -218,7 +238,8 @@ def remove_faces(staged: tuple[str, ...]) -> list[Defaced]:
         return [Defaced(Reason.FACE_NOT_REMOVED)] * len(paths)
     defaced = []
     for path, data in zip(paths, made, strict=True):
-        path.write_bytes(data)
+        faceless = path.with_name(f"{path.name}.faceless")
+        faceless.write_bytes(data)
         written = scan(data)
         if written is None:
             raise ValueError("a defaced file is not as the standard says")
@@ -228,12 +249,15 @@ def remove_faces(staged: tuple[str, ...]) -> list[Defaced]:
             "transfer_syntax_uid": written.declared_transfer_syntax,
             "pixel_hash": xxhash.xxh3_128_hexdigest(pixels.raw),
         }
-        defaced.append(Defaced(Reason.NONE, hashlib.sha256(data).hexdigest(), changes))
+        defaced.append(Defaced(Reason.NONE, faceless.name, hashlib.sha256(data).hexdigest(), changes))
     return defaced
 
 
 def publish(staged: tuple[str, str]) -> Payload:
-    """Move a staged file of this name and SHA-256 into the clean zone."""
+    """Move a staged file of this name and SHA-256 into the clean zone. Another attempt finds it there."""
     task = _current()
     name, digest = staged
+    path = f"instances/{digest[:2]}/{digest}.dcm"
+    if not (task.scratch / name).exists() and task.clean.exists(path):
+        return Payload(path, digest, len(task.clean.read(path)))
     return task.clean.adopt("instances", task.scratch / name, digest, ".dcm")

@@ -14,6 +14,7 @@ from concurrent.futures import Executor, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,7 @@ from medillus_pipeline.deidentification.examination import (
     prepare,
     publish,
     remove_faces,
+    within,
 )
 from medillus_pipeline.deidentification.options import Option
 from medillus_pipeline.deidentification.policy import Policy, ready
@@ -35,6 +37,7 @@ from medillus_pipeline.deidentification.staging import beside, staging
 from medillus_pipeline.dicom.face import Face
 from medillus_pipeline.dicom.outcomes import Outcome, Reason
 from medillus_pipeline.dicom.reading import Unit, list_units
+from medillus_pipeline.dicom.workers import chunk_of, mapped
 from medillus_pipeline.errors import TransientError
 from medillus_pipeline.tables import storable
 from medillus_pipeline.zones import Zone
@@ -87,6 +90,7 @@ def ingest_delivery(
     *,
     policy: Policy | None = None,
     workers: int = 1,
+    executor: Executor | None = None,
     progress: Progress | None = None,
     scratch: Path | None = None,
     originals: bool = False,
@@ -97,8 +101,9 @@ def ingest_delivery(
     `scratch` is where de-identified files wait until the delivery is known (by default a temporary folder beside the
     clean zone; it needs room for the delivery). `progress` is called with (done, total), two steps for each file. With
     `originals` the result says what every pseudonym stands for. Files of patients in `refused` (pseudonyms) stay out.
-    Raises StoreError when a zone cannot be used and
-    ConfigurationError when the policy needs a program that is missing; a single bad file never raises.
+    `workers` spawned processes share the work, or the `executor` given does, whose workers must see `scratch`; the
+    result is the same. Raises StoreError when a zone cannot be used and ConfigurationError when the policy needs a
+    program that is missing; a single bad file never raises.
     """
     chosen = policy or Policy()
     ready(chosen)
@@ -106,16 +111,16 @@ def ingest_delivery(
     total = 2 * sum(unit.files for unit in units)
     with staging(scratch or beside(clean)) as staged_in:
         task = Task(landing, clean, pseudonymiser, chosen, staged_in, f"images/{folder}", originals, frozenset(refused))
-        with _pool(workers, task) as mapped:
+        with _pool(workers, task, executor) as over:
             report = (lambda done: progress(done, total)) if progress is not None else (lambda _: None)
-            examined, known = _examined(units, mapped, report)
+            examined, known = _examined(units, over, report)
             _resolve_instances(examined, task)
             hits = _resolve_residuals(examined, known)
             if Option.CLEAN_VISUAL_FEATURES in chosen.options:
-                _remove_faces(examined, mapped)
+                _remove_faces(examined, over)
             published = [file for file in examined if file.reason is Reason.NONE]
             staged = [(file.staged, file.staged_sha256) for file in published]
-            for done, (file, payload) in enumerate(zip(published, mapped(publish, staged), strict=True), start=1):
+            for done, (file, payload) in enumerate(zip(published, over(publish, staged), strict=True), start=1):
                 assert file.row is not None
                 file.row.update(path=payload.path, sha256=payload.sha256, bytes=payload.bytes)
                 if progress is not None:
@@ -163,6 +168,7 @@ def _remove_faces(examined: list[Examined], mapped: Callable[[Any, Any], Iterabl
             assert file.row is not None
             file.reason = result.reason
             if result.reason is Reason.NONE:
+                file.staged = result.staged
                 file.staged_sha256 = result.sha256
                 file.row = file.row | result.changes
 
@@ -252,8 +258,13 @@ def _resolve_residuals(examined: list[Examined], known: Mapping[str, Mapping[str
 
 
 @contextmanager
-def _pool(workers: int, task: Task) -> Iterator[Callable[[Callable[[Any], Any], Sequence[Any]], Iterable[Any]]]:
-    """An ordered map over spawned processes, or over this one where one worker is asked for."""
+def _pool(
+    workers: int, task: Task, given: Executor | None
+) -> Iterator[Callable[[Callable[[Any], Any], Sequence[Any]], Iterable[Any]]]:
+    """An ordered map over the executor given, over spawned processes, or in this one where one worker is asked for."""
+    if given is not None:
+        yield lambda function, items: mapped(given, partial(within, task, function), items, chunk=chunk_of(len(items)))
+        return
     if workers <= 1:
         prepare(task)
         yield map

@@ -21,7 +21,7 @@ HEAP = 16 << 20
 giving each back to the system and paying for its pages again with the next file."""
 AHEAD = max(16, 4 * (os.cpu_count() or 1))
 """Chunks of tasks that are with a worker, or wait for one or for their turn: results come in order, and one may be
-slow."""
+slow. A cluster has four for each of its workers, where that is more."""
 
 
 @contextmanager
@@ -55,11 +55,12 @@ def mapped(
         yield from map(function, tasks)
         return
     size = chunk or (chunk_of(len(tasks)) if isinstance(tasks, Sequence) else 1)
+    ahead = max(AHEAD, 4 * getattr(pool, "width", 0))
     source = iter(tasks)
     under_way: deque[Future[list[Any]]] = deque()
     try:
         while True:
-            while len(under_way) < AHEAD and (some := list(islice(source, size))):
+            while len(under_way) < ahead and (some := list(islice(source, size))):
                 under_way.append(pool.submit(_each, function, some))
             if not under_way:
                 return

@@ -4,6 +4,7 @@ The two differ in configuration, seed and patients; which patients each sees is 
 """
 
 import hashlib
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -142,11 +143,14 @@ def train_segmenter(
     config: SegmenterConfig,
     seed: int,
     intensity: IntensityMap = CT,
+    claimed: np.ndarray | None = None,
     log: Callable[[int, dict[str, float]], None] | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Segmenter:
     """Train on calibrated values (n, h, w) and class indices (n, h, w), 0 = background, i = `classes[i - 1]`.
 
+    `claimed` (n, classes) bool says which classes a label map is complete for (`Dataset.claimed`; default: all): where
+    nothing is drawn, a class that its annotator never drew may lie all the same, and is not learned as background.
     Cross-entropy plus Dice loss with squared denominators (Milletari et al. 2016), AdamW in one cycle, mild rotation,
     scale, shift and noise; never mirrored. A class that the labels lack is never predicted. Same input and seed, same
     weights on a CPU. Raises NotEnoughDataError without any slice.
@@ -155,6 +159,7 @@ def train_segmenter(
         raise NotEnoughDataError("no labelled slice to train a segmenter on: its split has no patients with masks")
     images = torch.from_numpy(intensity.forward(np.asarray(values)))[:, None]
     targets = torch.from_numpy(np.array(labels, np.uint8))
+    partly = None if claimed is None or np.asarray(claimed).all() else torch.from_numpy(np.asarray(claimed, bool))
     random = torch.Generator().manual_seed(seed)
     with cpu_threads(config.threads), torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
@@ -169,7 +174,8 @@ def train_segmenter(
             image, target = augment(images[chosen], targets[chosen], config, random)
             with torch.autocast(device.type, torch.bfloat16):
                 logits = network(image.to(device))
-            loss = segmentation_loss(logits.float(), target.to(device).long())
+            known = None if partly is None else partly[chosen].to(device)
+            loss = segmentation_loss(logits.float(), target.to(device).long(), known)
             optimiser.zero_grad()
             loss.backward()
             nn.utils.clip_grad_norm_(network.parameters(), 1.0)
@@ -182,15 +188,28 @@ def train_segmenter(
     return Segmenter(network.cpu().eval(), tuple(classes), intensity, config, seed)
 
 
-def segmentation_loss(logits: Tensor, target: Tensor) -> Tensor:
-    """Cross-entropy + (1 - mean Dice over the labels that the batch holds): logits (n, c, h, w), target (n, h, w)."""
+def segmentation_loss(logits: Tensor, target: Tensor, claimed: Tensor | None = None) -> Tensor:
+    """Cross-entropy + (1 - mean Dice over the labels that the batch holds): logits (n, c, h, w), target (n, h, w).
+
+    With `claimed` (n, c - 1) bool a pixel of background may be background or any class that is not claimed: their
+    probabilities add up (Shi et al. 2021, "Marginal loss and exclusion loss for partially supervised multi-organ
+    segmentation"). Dice then counts, of each image, the claimed classes, and background where all are claimed.
+    """
     probability = torch.softmax(logits, 1)
     truth = functional.one_hot(target, logits.shape[1]).permute(0, 3, 1, 2).float()
+    if claimed is None:
+        entropy = functional.cross_entropy(logits, target)
+    else:
+        counted = torch.cat([claimed.all(1, keepdim=True), claimed], 1)[:, :, None, None]
+        open_classes = torch.cat([torch.ones_like(claimed[:, :1]), ~claimed], 1)[:, :, None, None]
+        allowed = torch.where((target == 0)[:, None], open_classes, truth.bool())
+        entropy = -torch.log_softmax(logits, 1).masked_fill(~allowed, -math.inf).logsumexp(1).mean()
+        truth, probability = truth * counted, probability * counted
     overlap = (probability * truth).sum((0, 2, 3))
     size = (probability**2).sum((0, 2, 3)) + (truth**2).sum((0, 2, 3))
     present = truth.sum((0, 2, 3)) > 0
-    dice = (2 * overlap / size.clamp(min=1e-6))[present].mean()
-    return functional.cross_entropy(logits, target) + 1 - dice
+    dice = (2 * overlap / size.clamp(min=1e-6))[present].mean() if present.any() else logits.new_ones(())
+    return entropy + 1 - dice
 
 
 def augment(images: Tensor, labels: Tensor, config: SegmenterConfig, random: torch.Generator) -> tuple[Tensor, Tensor]:

@@ -10,7 +10,7 @@ import json
 import tempfile
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import Executor, ProcessPoolExecutor
 from dataclasses import dataclass, field
 from multiprocessing import get_context
 from pathlib import Path
@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 
 from medillus_pipeline.annotation.vocabulary import Vocabulary
+from medillus_pipeline.dicom.workers import mapped
 from medillus_pipeline.errors import NotEnoughDataError
 from medillus_pipeline.generation.config import DatasetConfig
 from medillus_pipeline.generation.packing import PackedSlice, SeriesJob, pack_series
@@ -74,6 +75,7 @@ def build_snapshot(
     partitions: Mapping[str, Any],
     study_labels: Sequence[Row] = (),
     workers: int = 1,
+    executor: Executor | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Snapshot:
     """Pack every slice that has a mask and a split, and store the arrays, their index and the manifest.
@@ -93,7 +95,7 @@ def build_snapshot(
     by_name = {row["slice_name"]: row for rows in series.values() for row in rows}
     packed: list[_Packed] = []
     with tempfile.TemporaryDirectory() as scratch, Spool(Path(scratch), config.size, config.channels) as spool:
-        for done, part in enumerate(_packed(jobs, workers), start=1):
+        for done, part in enumerate(_packed(jobs, workers, executor), start=1):
             for item in part:
                 name = item.slice_name
                 packed.append(_spooled(spool, len(packed), item, by_name[name], split_of[name], labelled[name]))
@@ -149,8 +151,11 @@ def _job(
     )
 
 
-def _packed(jobs: Sequence[SeriesJob], workers: int) -> Iterator[list[PackedSlice]]:
-    """Packed series in the order of the jobs, by spawned processes when `workers` is more than 1."""
+def _packed(jobs: Sequence[SeriesJob], workers: int, given: Executor | None) -> Iterator[list[PackedSlice]]:
+    """Packed series in the order of the jobs, by the executor given, or spawned processes where `workers` is over 1."""
+    if given is not None:
+        yield from mapped(given, pack_series, jobs, chunk=1)
+        return
     if workers <= 1 or len(jobs) < 2:
         yield from map(pack_series, jobs)
         return

@@ -50,7 +50,9 @@ def caption(request: FigureRequest, unplaced: int = 0) -> Bilingual:
     parts_zh.append(frame.zh.format(center=center, width=width))
     if request.source == "generated":
         names = {"model": request.model_name or "model", "version": request.model_version, "slice": request.slice_name}
-        origin = Bilingual(*(text.format(**names) for text in wording.MADE_BY))
+        asked = request.slice_name.startswith(("mask-", "sketch-", "text-"))
+        made_by = wording.MADE_BY_REQUEST if asked else wording.MADE_BY
+        origin = Bilingual(*(text.format(**names) for text in made_by))
     else:
         origin = Bilingual(*(text.format(slice=request.slice_name) for text in wording.TAKEN_FROM))
     en, zh = f"{', '.join(parts_en)}. {origin.en}", f"{'，'.join(parts_zh)}。{origin.zh}"

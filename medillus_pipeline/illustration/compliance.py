@@ -82,7 +82,7 @@ FLOORS: dict[str, Floors] = {
 """By profile of gates. `dice` of clinical education is the calibration's own bound of a structure that is found."""
 
 LEAST_JUDGED = 24
-"""Pixels below which a drawn structure is only grazed by the slice: it is neither demanded nor counted."""
+"""Pixels below which a drawn structure is only grazed by the slice: neither demanded, unless by name, nor counted."""
 
 LEAST_OCCUPANCY = 0.02
 """Share of training patients below which a structure is not at home at a pixel."""
@@ -234,7 +234,7 @@ def _judged(composed: Composed, recovered: dict[int, float]) -> list[int]:
 def _unrecovered(recovered: dict[int, float], composed: Composed, floors: Floors, models: Models) -> list[Bilingual]:
     judged = _judged(composed, recovered)
     reasons = []
-    for identifier in (i for i in composed.asked if i in judged and recovered[i] < floors.dice):
+    for identifier in (i for i in composed.asked if recovered.get(i, 1.0) < floors.dice):
         s = models.vocabulary.by_id(identifier)
         dice = f"Dice {recovered[identifier]:.2f} < {floors.dice:.2f}"
         reasons.append(Bilingual(f"{s.name_en} is not recovered ({dice})", f"{s.name_zh}未能在图像中识别（{dice}）"))

@@ -188,6 +188,9 @@ def _said(request: IllustrationRequest, text: TextRequest | None, models: Models
     if unknown := [key for key in keys if key not in table]:
         text_ = ", ".join(unknown)
         raise refused("this is not known", "未知内容", (Bilingual(f"no pathology {text_}", f"没有该疾病：{text_}"),))
+    learned = models.drawable.values("body_part")
+    if values["body_part"] is None and len(learned) == 1:
+        values["body_part"] = next(iter(learned))
     described = models.generator.describe()
     known = models.drawable.values("pathology")
     drawn_as_lesion = [key for key in keys if key not in known and _lesion_drawn(key, models)]

@@ -111,12 +111,12 @@ def claim_said(drawn: np.ndarray, ids: np.ndarray, models: Models) -> Bilingual:
     """A sentence on what the label map is complete for."""
     if drawn.all():
         return Bilingual(
-            "taken as complete: what it does not show is absent (complete=false says otherwise)",
-            "视为完整：未画出的结构即不存在（可设 complete=false）",
+            "taken as complete: what it does not show is absent",
+            "视为完整：未画出的结构即不存在",
         )
     return Bilingual(
-        "taken as partial: what it does not show is as the anatomical prior expects (complete=true says otherwise)",
-        "视为部分标注：未画出的结构由解剖先验补足（可设 complete=true）",
+        "taken as partial: what it does not show is as the anatomical prior expects",
+        "视为部分标注：未画出的结构由解剖先验补足",
     )
 
 

@@ -158,7 +158,7 @@ def _inlined(svg: bytes, cards: Mapping[str, Card]) -> tuple[str, str, frozenset
         for title in [c for c in group.childNodes if c.nodeName == "title"]:
             group.removeChild(title)
         first = False
-    if first:
+    if first and cards:
         raise InputError("the figure's SVG names no structure that its sidecar lists: draw it again")
     return root.toxml(), style, frozenset(layers)
 

@@ -91,6 +91,9 @@ MADE_BY = Bilingual(
     "Drawn by {model} version {version} from the label map of slice {slice}.",
     "由 {model} 第 {version} 版依据切片 {slice} 的标注图生成。",
 )
+MADE_BY_REQUEST = Bilingual(
+    "Drawn by {model} version {version} from {slice}.", "由 {model} 第 {version} 版依据 {slice} 生成。"
+)
 TAKEN_FROM = Bilingual("Slice {slice} as scanned.", "切片 {slice} 的扫描原图。")
 
 WINDOW_SHORT = Bilingual("{modality}, W {width} L {center}{unit}", "{modality}，窗宽{width} 窗位{center}{unit}")
@@ -166,7 +169,18 @@ def every_text() -> list[str]:
         *(PATIENT, PLAIN_PARTS, SUMMARY),
     )
     singles = (
-        *(GENERATED, FOOTNOTE, FOOTNOTE_CALIBRATED, CROWDED, LEVEL, WINDOW, WINDOW_PLAIN, MADE_BY, TAKEN_FROM),
+        *(
+            GENERATED,
+            FOOTNOTE,
+            FOOTNOTE_CALIBRATED,
+            CROWDED,
+            LEVEL,
+            WINDOW,
+            WINDOW_PLAIN,
+            MADE_BY,
+            MADE_BY_REQUEST,
+            TAKEN_FROM,
+        ),
         *(QUIZ, WINDOW_SHORT, LINE, LINE_MODEL),
     )
     return [text for pair in [*singles, *(p for t in tables for p in t.values())] for text in pair]

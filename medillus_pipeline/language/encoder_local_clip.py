@@ -105,7 +105,7 @@ def load_local_clip(folder: Path, config: LocalClipConfig | None = None) -> Loca
     """
     described = _description(folder)
     try:
-        from transformers import AutoModel, AutoTokenizer
+        from transformers import AutoModel, AutoTokenizer  # pyright: ignore[reportMissingImports]
     except ImportError as error:
         raise ConfigurationError(
             "a CLIP model of one's own needs transformers: pip install 'medillus-pipeline[clip]'"

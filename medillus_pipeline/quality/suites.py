@@ -5,6 +5,8 @@ masks in `mask_suites.py`. A bound that is a matter of plausibility, not of form
 keep a delivery back, a systematic fault (a missing rescale intercept, say) does.
 """
 
+from typing import TYPE_CHECKING
+
 from medillus_pipeline.annotation.study.pathology import CONTRAST_PHASES
 from medillus_pipeline.quality import attribute_columns as a
 from medillus_pipeline.quality import derived as d
@@ -16,6 +18,8 @@ from medillus_pipeline.quality.expectations import (
     SLICE_NAME,
     TOKEN,
     UID,
+    Frame,
+    Related,
     Suite,
     among,
     between,
@@ -38,6 +42,13 @@ from medillus_pipeline.quality.mask_suites import (
     study_labels,
 )
 from medillus_pipeline.tables import ILLUSTRATIONS, INSTANCES, TRAINING_SLICES
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+DRAWN_FROM = rf"({SLICE_NAME})|(^(mask|sketch|text)-[0-9a-f]{{12}}$)"
+"""A slice, or a label map that somebody asked for, named by its content."""
+PATIENT_OR_NOBODY = rf"({PATIENT})|(^no-patient$)"
 
 SPLITS = ("train", "judge", "validation", "locked_test")
 
@@ -124,6 +135,13 @@ training_slices = Suite(
     },
 )
 
+
+def split_known(frame: Frame, related: Related) -> "pd.Series":
+    """1 where a generated figure names the split of its patient, or its label map is nobody's."""
+    told = frame["split"].notna() | (frame["patient"] == "no-patient") | (frame["source"] != "generated")
+    return told.astype(float)
+
+
 illustrations = Suite(
     "illustrations",
     [
@@ -131,8 +149,8 @@ illustrations = Suite(
         *form_of(ILLUSTRATIONS),
         *matches(r"^f-[0-9a-f]{12}$", "figure names are hashes", "figure"),
         among("source", ("generated", "scan"), "made by the champion, or a labelled real slice"),
-        *matches(SLICE_NAME, "slice names are derived from pseudonyms", "slice_name"),
-        *matches(PATIENT, "patients are pseudonyms", "patient"),
+        *matches(DRAWN_FROM, "slice names are derived from pseudonyms, label maps from content", "slice_name"),
+        *matches(PATIENT_OR_NOBODY, "patients are pseudonyms", "patient"),
         among("split", SPLITS, "one of the four splits"),
         between("locked_test_shown", 0, 0, "masks of the locked test are never illustrated"),
         between("label_count", 1, 255, "a figure labels at least one structure"),
@@ -141,7 +159,8 @@ illustrations = Suite(
         holds("confidences_match", "every label has a confidence"),
         between("confidence_faults", 0, 0, "confidences are from 0 to 1, or unknown"),
         between("seed", 0, 2**63 - 1, "seeds count from 0"),
-        holds("provenance_complete", "a generated figure names seed, model version, dataset and split"),
+        holds("provenance_complete", "a generated figure names seed, model version and dataset"),
+        holds("split_known", "a generated figure from a patient's label map names that patient's split"),
         *matches(payload(".svg"), "a payload of the clean zone", "svg_path"),
         *matches(payload(".png"), "a payload of the clean zone", "png_path"),
         *matches(payload(".json"), "a payload of the clean zone", "sidecar_path"),
@@ -155,9 +174,8 @@ illustrations = Suite(
         "label_high": d.of_list("labels", d.greatest),
         "confidences_match": d.same_length("labels", "confidences"),
         "confidence_faults": d.of_list("confidences", d.outside_unit),
-        "provenance_complete": d.filled_when(
-            "source", "generated", "seed", "model_version", "dataset_fingerprint", "split"
-        ),
+        "provenance_complete": d.filled_when("source", "generated", "seed", "model_version", "dataset_fingerprint"),
+        "split_known": split_known,
         "hash_in_path": d.hash_in_path("svg_path", "sha256"),
     },
 )

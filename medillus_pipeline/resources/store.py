@@ -8,12 +8,14 @@ from pydantic import Field, PrivateAttr
 
 from medillus_pipeline import access_log
 from medillus_pipeline.deidentification.pseudonyms import Pseudonymiser
+from medillus_pipeline.errors import ConfigurationError
 from medillus_pipeline.settings import (
     Settings,
     key_from_environment,
     load_policy,
     load_pseudonymiser,
     load_reidentification_tables,
+    load_signing_key,
 )
 from medillus_pipeline.tables import TableStore
 from medillus_pipeline.zones import Zone
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
     from medillus_pipeline.annotation.vocabulary import Vocabulary
     from medillus_pipeline.deidentification.policy import Policy
     from medillus_pipeline.deidentification.reidentification import ReidentificationTables
+    from medillus_pipeline.illustration.signing import SigningKey
     from medillus_pipeline.review.roster import Roster
 
 
@@ -33,6 +36,7 @@ class StoreResource(dg.ConfigurableResource):
     clean_url: str = Field(description="Pseudonymous zone of tables and payloads.")
     key_file: str = Field(description="File with the pseudonym key.")
     split_salt_file: str = Field(description="File with the split salt.")
+    signing_key_file: str = Field(default="", description="File with the key that figures are signed with.")
     deidentification: str = Field(default="", description="TOML file of de-identification choices; empty: defaults.")
     reidentification_key_file: str = Field(
         default="", description="File with the key of the re-identification tables; empty: none are written."
@@ -55,6 +59,7 @@ class StoreResource(dg.ConfigurableResource):
             clean_url=settings.clean_url,
             key_file=str(settings.key_file),
             split_salt_file=str(settings.split_salt_file),
+            signing_key_file=str(settings.signing_key_file),
             deidentification=str(settings.deidentification or ""),
             reidentification_key_file=str(settings.reidentification_key_file or ""),
             vocabulary_file=str(settings.vocabulary or ""),
@@ -115,6 +120,14 @@ class StoreResource(dg.ConfigurableResource):
         return load_pseudonymiser(
             Path(self.key_file), Path(self.split_salt_file), self.vault, key=key_from_environment()
         )
+
+    def signing_key(self) -> "SigningKey":
+        """The key that this installation signs figures with; made at first use. Raises ConfigurationError where the
+        resource names no file.
+        """
+        if not self.signing_key_file:
+            raise ConfigurationError("figures are signed: set MEDILLUS_SIGNING_KEY_FILE, or leave the default")
+        return load_signing_key(Path(self.signing_key_file))
 
     def policy(self) -> "Policy":
         """What the installation chose about de-identification."""

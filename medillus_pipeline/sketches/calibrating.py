@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from medillus_pipeline.generation.dataset import Dataset
 from medillus_pipeline.generation.prior import Prior
-from medillus_pipeline.sketches.agreement import agreement, limits
+from medillus_pipeline.sketches.agreement import limits, uprightness
 from medillus_pipeline.sketches.calibration import RIGHT_DICE, Calibration, rising_line
 from medillus_pipeline.sketches.drawings import Sitter, drawn
 from medillus_pipeline.sketches.found import found_in
@@ -29,22 +29,26 @@ def calibrated(segmenter: SketchSegmenter, prior: Prior, dataset: Dataset, unsee
     random = np.random.default_rng([segmenter.seed, 2])
     chosen = [unseen[row] for row in random.integers(len(unseen), size=config.calibration_drawings)]
     drawings = drawn(chosen, segmenter.side, random, config.drawing)
-    scores, right, margins, mirrored = [], [], [], []
+    scores, right, drawn_at_all, margins, mirrored = [], [], [], [], []
     probabilities = segmenter.predict(drawings.ink, prior)
     turned = segmenter.predict(drawings.ink[:, :, ::-1].copy(), prior)
     for ink, labels, probability, other in zip(drawings.ink, drawings.labels, probabilities, turned, strict=True):
         for each in found_in(probability, ink):
             scores.append(each.score)
             right.append(dice(each.mask, labels == each.index) >= RIGHT_DICE)
-        gain = agreement(other, prior) - agreement(probability, prior)
+            drawn_at_all.append(bool((labels == each.index).any()))
+        gain = uprightness(other, prior) - uprightness(probability, prior)
         if np.isfinite(gain):
             margins.append(gain)
             mirrored.append(-gain)
     knots, shares = rising_line(np.array(scores), np.array(right, bool))
+    drawn_knots, drawn_shares = rising_line(np.array(scores), np.array(drawn_at_all, bool))
     place, size, left_of = limits(drawings.labels, drawings.levels, prior, dataset)
     return Calibration(
         scores=knots,
         shares=shares,
+        drawn_scores=drawn_knots,
+        drawn_shares=drawn_shares,
         mirror_margin=_margin(np.array(margins), np.array(mirrored)),
         misplaced=tuple(place.tolist()),
         size=tuple(size.tolist()),
@@ -54,7 +58,7 @@ def calibrated(segmenter: SketchSegmenter, prior: Prior, dataset: Dataset, unsee
 
 
 def _margin(upright: NDArray[np.floating], mirrored: NDArray[np.floating]) -> float | None:
-    """The gain in agreement above which at most a hundredth of upright drawings lie; None when it catches few."""
+    """The gain in uprightness above which at most a hundredth of upright drawings lie; None when it catches few."""
     if not len(upright):
         return None
     margin = max(float(np.quantile(upright, 1 - FALSE_MIRRORS)), 0.0)

@@ -15,9 +15,10 @@ RIGHT_DICE = 0.7
 class Calibration(BaseModel):
     """Learned on drawings of training patients whom the weights have not seen.
 
-    `scores` and `shares`: knots of a rising line from a structure's mean probability to the share of structures with
-    that score that were read right (own name and Dice of at least .7). `mirror_margin`: by how much the mirrored
-    reading must agree better with the prior before a mirror is suspected; None: left and right cannot be told.
+    `scores` and `shares`: knots of a rising line from a structure's score to the share of structures with that score
+    that were read right (own name and Dice of at least .7). `drawn_scores` and `drawn_shares`: the same to the share
+    of those that somebody drew at all. `mirror_margin`: by how much the mirrored
+    reading must be more upright before a mirror is suspected; None: left and right cannot be told.
     `misplaced` and `size` (classes,): scores of the plausibility rules from which a structure is refused; `left_of`
     (classes, classes): pairs of which the first always lies further to the patient's left.
     """
@@ -26,6 +27,8 @@ class Calibration(BaseModel):
 
     scores: tuple[float, ...] = Field(min_length=1)
     shares: tuple[float, ...] = Field(min_length=1)
+    drawn_scores: tuple[float, ...] = (0.0, 1.0)
+    drawn_shares: tuple[float, ...] = (0.0, 1.0)
     mirror_margin: float | None = None
     misplaced: tuple[float, ...] = ()
     size: tuple[float, ...] = ()
@@ -33,8 +36,12 @@ class Calibration(BaseModel):
     drawings: int = Field(ge=0)
 
     def confidence(self, score: float) -> float:
-        """The share of structures with this mean probability that are read right, 0 … 1."""
+        """The share of structures with this score that are read right, 0 … 1."""
         return float(np.interp(score, self.scores, self.shares))
+
+    def drawn(self, score: float) -> float:
+        """The share of structures with this score that were drawn at all, however well they are read, 0 … 1."""
+        return float(np.interp(score, self.drawn_scores, self.drawn_shares))
 
 
 def rising_line(scores: NDArray[np.floating], right: NDArray[np.bool_]) -> tuple[tuple[float, ...], tuple[float, ...]]:

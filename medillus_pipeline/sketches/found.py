@@ -16,13 +16,19 @@ LEAST_INKED = 0.3
 SECOND_PART = 0.15
 """Share of a structure's largest part below which a further part is a speck."""
 
+DOUBT_PIXELS = 2.0
+"""Pixels of doubt that a structure's score is shrunk by: most inventions cover few pixels."""
+
 CROSS = ndimage.generate_binary_structure(2, 1)
 EIGHT_NEIGHBOURS = np.ones((3, 3), bool)
 
 
 @dataclass(frozen=True)
 class Found:
-    """A structure in a drawing: its class index from 1, its mask (h, w), its mean probability over it."""
+    """A structure in a drawing: its class index from 1, its mask (h, w), its score.
+
+    The score is the mean probability over the mask, as if two further pixels had probability zero.
+    """
 
     index: int
     mask: NDArray[np.bool_]
@@ -39,7 +45,7 @@ def found_in(probability: NDArray[np.floating], ink: NDArray[np.floating]) -> li
     for index in np.unique(labels[labels > 0]).tolist():
         mask = _borne_out(labels == index, near)
         if mask.any():
-            found.append(Found(index, mask, float(probability[index][mask].mean())))
+            found.append(Found(index, mask, float(probability[index][mask].sum() / (mask.sum() + DOUBT_PIXELS))))
     return found
 
 

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from medillus_pipeline.annotation.vocabulary import Vocabulary
 from medillus_pipeline.errors import InputError
 from medillus_pipeline.generation.prior import Prior
-from medillus_pipeline.sketches.agreement import agreement, objections
+from medillus_pipeline.sketches.agreement import agreement, objections, uprightness
 from medillus_pipeline.sketches.found import Found, found_in
 from medillus_pipeline.sketches.ink import dark_on_light, ink_of
 from medillus_pipeline.sketches.legend import coloured, legend_keys
@@ -28,8 +28,8 @@ ORIENTATION = "the patient's left is at the picture's right, anterior at the top
 UNSURE = 0.6
 """Confidence below which a remark asks to name the structure."""
 
-LEAST_CONFIDENCE = 0.4
-"""Confidence below which a shape stays without a name: more often than not nobody drew that structure."""
+LEAST_DRAWN = 0.6
+"""Share of structures of such a score that somebody drew, below which a shape stays without a name."""
 
 PAGE_BONUS = 0.1
 """Agreement that another placement must gain over the page as drawn."""
@@ -53,7 +53,7 @@ class SketchReading:
     * `confidences`: vocabulary key → 0 … 1, the share of structures of such a score that were read right on drawings
       of other patients; 1 for those in `named`, which the drawer named;
     * `level`: 0 feet to 1 head, given or likely; `orientation`: where left and right are;
-    * `mirror_suspected`: the mirrored drawing agrees much better with the prior; it is never flipped unasked;
+    * `mirror_suspected`: the mirrored drawing reads much more coherently; it is never flipped unasked;
     * `placement`: how the sheet was laid in the frame; `ink` (2·side, 2·side): the strokes there;
     * `remarks`: what was assumed or not understood; `refusals`: what no body has.
     """
@@ -94,14 +94,14 @@ def read_sketch(
     legend: Mapping[str, str] | None = None,
     level: float | None = None,
     flip: bool = False,
-    fit: bool = True,
+    fit: bool = False,
 ) -> SketchReading:
     """Read a PNG, JPEG or SVG of a drawing.
 
     `legend` maps stroke colours `#rrggbb` to keys or names of structures: what such strokes enclose gets that
     structure whatever the network says; so do SVG groups that name one. `level` is where along the body the drawing
-    lies, 0 feet to 1 head. `flip` mirrors the drawing first. Without `fit` the page is the frame; with it the drawing
-    is laid where it agrees best with the prior.
+    lies, 0 feet to 1 head. `flip` mirrors the drawing first. The page is the frame; with `fit` the drawing is
+    laid where it agrees best with the prior, for a drawing that is small or off the middle of its sheet.
     Raises InputError for a file that cannot be read or is not safe to, a blank sheet, a legend of unknown names, a
     structure that the segmenter does not know, and a level outside 0 to 1. What no body has is in `refusals`.
     """
@@ -119,7 +119,7 @@ def read_sketch(
     ]
     best, other = tried
     margin = segmenter.calibration.mirror_margin
-    suspected = margin is not None and other.agreement - best.agreement > margin
+    suspected = margin is not None and other.uprightness - best.uprightness > margin
     likely = float(prior.likely_levels(best.labels[None], _present(best.labels, prior)[None])[0])
     at = likely if level is None else level
     remarks = [*sheet.remarks, *best.remarks]
@@ -127,7 +127,7 @@ def read_sketch(
         remarks.append("the drawing was mirrored before it was read, as asked")
     if suspected:
         remarks.append(
-            "the drawing is probably mirrored: its mirror image agrees better with the anatomical prior; read it again "
+            "the drawing is probably mirrored: its mirror image reads more like anatomy; read it again "
             + ("without flip" if flip else "with flip")
         )
     confidences = {}
@@ -185,7 +185,7 @@ class _Try:
     labels: NDArray[np.uint8]
     found: list[Found]
     named: tuple[str, ...]
-    agreement: float
+    uprightness: float
     placement: Placement
     ink: NDArray[np.float32]
     remarks: tuple[str, ...]
@@ -218,7 +218,7 @@ def _tried(
     for each in found_in(honoured, inks[chosen]):
         if each.index in given.masks:
             continue
-        if segmenter.calibration.confidence(each.score) < LEAST_CONFIDENCE:
+        if segmenter.calibration.drawn(each.score) < LEAST_DRAWN:
             unknown += 1
         else:
             labels[each.mask] = each.index
@@ -227,7 +227,8 @@ def _tried(
         labels[mask] = index
         found.append(Found(index, mask, 1.0))
     keys = tuple(vocabulary.by_id(segmenter.classes[index - 1]).key for index in given.masks)
-    return _Try(labels, found, keys, fits[chosen], places[chosen], inks[chosen], (*given.remarks, *_unknown(unknown)))
+    remarks = (*given.remarks, *_unknown(unknown))
+    return _Try(labels, found, keys, uprightness(honoured, prior), places[chosen], inks[chosen], remarks)
 
 
 def _unknown(count: int) -> list[str]:

@@ -26,7 +26,15 @@ from medillus_pipeline.stewardship.unpublishing import (
     taken_by_table,
     unpublish,
 )
-from medillus_pipeline.tables import ILLUSTRATIONS, MASK_ITEMS, MASK_LAYERS, MASKS, STUDY_LABELS, TableStore
+from medillus_pipeline.tables import (
+    ILLUSTRATION_RECORDS,
+    ILLUSTRATIONS,
+    MASK_ITEMS,
+    MASK_LAYERS,
+    MASKS,
+    STUDY_LABELS,
+    TableStore,
+)
 from medillus_pipeline.zones import Zone
 
 Kind = Literal["images", "annotations"]
@@ -126,7 +134,7 @@ def _plan(vault: Zone, tables: TableStore, kind: Kind, key: str) -> dict[str, An
 
 def _parts(tables: TableStore, kind: Kind, key: str, gone: Iterable[str]) -> list[Part]:
     """What leaves the tables: what hangs on names that are gone, then the partition's own tables."""
-    own = (*(OF_IMAGES if kind == "images" else OF_ANNOTATIONS), ILLUSTRATIONS)
+    own = (*(OF_IMAGES if kind == "images" else OF_ANNOTATIONS), ILLUSTRATIONS, ILLUSTRATION_RECORDS)
     names = set(gone)
     hanging = [p for p in parts_naming(tables, names) if not (p.table in own and p.key == key)] if names else []
     whole = [partition(tables, table, key) for table in reversed(own)]

@@ -27,7 +27,9 @@ NAME = re.compile(r"p-[0-9a-f]{16}|2\.25\.[0-9]{1,39}|s-[0-9a-f]{16}-[0-9]{4,}|(
 _OF_MODELS = ("reports", "review_sheets", "review_keys")
 _DOCUMENTS = (
     "training_dataset", "anatomical_prior", "judge", "organ_segmenter", "generator_checkpoint", "validation_report",
+    "sketch_segmenter", "text_encoder",
 )  # fmt: skip
+_LIBRARY = "case_library"
 
 
 @dataclass(frozen=True)
@@ -86,6 +88,9 @@ def belongings(clean: Zone, pseudonym: str, known: Iterable[str] = ()) -> Belong
         said = json.loads(clean.read(document))
         theirs |= named_in(said["html"] if "gallery-" in document else json.dumps(said))
     recalled = {*_figures(tables, parts, fingerprints)}
+    if recalled:  # the library shows all figures; it is made anew from those that are left
+        theirs |= set(clean.files(_LIBRARY))
+        documents |= {f"published/{_LIBRARY}.json"} & set(clean.files("published"))
     return Belongings(
         names=tuple(sorted(names)),
         items=tuple(sorted(items)),

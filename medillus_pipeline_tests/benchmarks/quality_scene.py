@@ -80,6 +80,7 @@ def scene(work: Path | str, *, data: str = "phantom", source: Path | None = None
             config=config.judge.model_copy(update={"threads": threads}),
             seed=JUDGE_SEED,
             intensity=dataset.intensity,
+            claimed=part.claimed,
         )
         judge_file.write_bytes(judge.to_bytes())
     taught = SyntheticTrainingConfig()

@@ -18,12 +18,12 @@ from PIL import Image
 
 from medillus_pipeline.annotation import vocabulary
 from medillus_pipeline.generation.prior import Prior
-from medillus_pipeline.sketches.agreement import agreement
+from medillus_pipeline.sketches.agreement import uprightness
 from medillus_pipeline.sketches.calibrating import dice
 from medillus_pipeline.sketches.config import SketchConfig
 from medillus_pipeline.sketches.drawings import Drawings, Sitter, drawn, sitters
 from medillus_pipeline.sketches.found import found_in
-from medillus_pipeline.sketches.reading import LEAST_CONFIDENCE, read_sketch
+from medillus_pipeline.sketches.reading import LEAST_DRAWN, read_sketch
 from medillus_pipeline.sketches.segmenter import SketchSegmenter
 from medillus_pipeline.sketches.sheet import photographed
 from medillus_pipeline.sketches.training import train_sketch_segmenter
@@ -46,8 +46,8 @@ def figures(segmenter: SketchSegmenter, prior: Prior, drawings: Drawings, *, tol
     probabilities = segmenter.predict(drawings.ink, prior, drawings.levels if told else None)
     overlap, named, ghosts, any_ghost, sure, right = [], [], [], [], [], []
     for ink, labels, probability in zip(drawings.ink, drawings.labels, probabilities, strict=True):
-        sureness = segmenter.calibration.confidence
-        found = [each for each in found_in(probability, ink) if sureness(each.score) >= LEAST_CONFIDENCE]
+        drawn_share = segmenter.calibration.drawn
+        found = [each for each in found_in(probability, ink) if drawn_share(each.score) >= LEAST_DRAWN]
         read = np.zeros_like(labels)
         for each in found:
             read[each.mask] = each.index
@@ -83,7 +83,7 @@ def mirrors(segmenter: SketchSegmenter, prior: Prior, drawings: Drawings) -> dic
     margin = segmenter.calibration.mirror_margin
     upright = segmenter.predict(drawings.ink, prior)
     turned = segmenter.predict(drawings.ink[:, :, ::-1].copy(), prior)
-    gain = np.array([agreement(b, prior) - agreement(a, prior) for a, b in zip(upright, turned, strict=True)])
+    gain = np.array([uprightness(b, prior) - uprightness(a, prior) for a, b in zip(upright, turned, strict=True)])
     limit = np.inf if margin is None else margin
     read = turned.argmax(1)[:, :, ::-1]
     left = [dice(r == k, m == k) for r, m in zip(read, drawings.labels, strict=True) for k in np.unique(m[m > 0])]
@@ -149,10 +149,12 @@ def main() -> None:
     held_out = sitters(place.held_out(), segmenter.config.drawing)
     random = np.random.default_rng(SEED)
     chosen = [held_out[row] for row in random.integers(len(held_out), size=asked.drawings)]
+    # Training sees half of the drawings without paper and camera; the bars are for photographed ones.
+    photos = segmenter.config.drawing.model_copy(update={"photographed": 1.0})
     bars, results = BARS[asked.data], {}
     for told in (False, True):
         for gaps in (0.0, GAPS):
-            drawings = drawn(chosen, segmenter.side, np.random.default_rng(SEED), segmenter.config.drawing, gaps=gaps)
+            drawings = drawn(chosen, segmenter.side, np.random.default_rng(SEED), photos, gaps=gaps)
             results[told, gaps] = figures(segmenter, place.prior, drawings, told=told)
             shown = " ".join(f"{name}={value:.3f}" for name, value in results[told, gaps].items())
             print(f"{asked.data} level {'told' if told else 'unknown'} gaps={gaps:.1f}: {shown}")
@@ -164,7 +166,7 @@ def main() -> None:
             "invented": max(whole["invented"], broken["invented"]) < bars["invented"],
         }
         print(f"  drop={whole['dice'] - broken['dice']:.3f}; bars {bars}; held: {held}")
-    drawings = drawn(chosen, segmenter.side, np.random.default_rng(SEED), segmenter.config.drawing)
+    drawings = drawn(chosen, segmenter.side, np.random.default_rng(SEED), photos)
     print("mirrors", {k: round(v, 3) for k, v in mirrors(segmenter, place.prior, drawings).items()})
     files = whole_files(segmenter, place.prior, chosen[: asked.files], np.random.default_rng(SEED))
     print("files", {k: round(v, 3) for k, v in files.items()})

@@ -1,12 +1,16 @@
-"""The deployment files, parsed."""
+"""The deployment files, parsed; and the deployment itself, as processes."""
 
 import re
 import socket
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import yaml
+
+if TYPE_CHECKING:
+    from medillus_pipeline_tests.deployment.topology import Topology
 
 REPO = Path(__file__).parents[2]
 DOCKER = REPO / "docker"
@@ -41,3 +45,28 @@ def dockerfile() -> list[tuple[str, str]]:
     text = re.sub(r"\\\n\s*", "", (DOCKER / "Dockerfile").read_text())
     lines = [line for line in text.splitlines() if line and not line.startswith("#")]
     return [(word, rest) for word, _, rest in (re.sub(r"\s+", " ", line).strip().partition(" ") for line in lines)]
+
+
+@pytest.fixture(scope="session")
+def platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator["Topology"]:
+    """The whole deployment as processes, healthy and empty."""
+    from medillus_pipeline_tests.deployment.topology import deployed
+
+    chosen = {"MEDILLUS_PROFILE": "demo", "MEDILLUS_WORKERS": "1", "MEDILLUS_THREADS": "1"}
+    with deployed(tmp_path_factory.mktemp("platform"), **chosen, MEDILLUS_RETRAIN_DEBOUNCE_MINUTES="1") as topology:
+        yield topology
+
+
+@pytest.fixture(scope="session")
+def champion(platform: "Topology", tmp_path_factory: pytest.TempPathFactory) -> Iterator["Topology"]:
+    """The same after a cohort was put into landing and automation made a champion of it."""
+    from medillus_pipeline.settings import Settings
+    from medillus_pipeline_tests.deployment.topology import until
+    from medillus_pipeline_tests.flow import land_cohort
+
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in platform.zone_environment().items():
+            patch.setenv(name, value)
+        land_cohort(Settings.from_environment(), tmp_path_factory.mktemp("cohort"))
+        until(lambda: platform.finished("promote"), "a champion is promoted", patience=2400, pause=5)
+        yield platform

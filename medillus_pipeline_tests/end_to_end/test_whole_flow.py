@@ -1,5 +1,6 @@
 """From landing to figures, the same on local folders and on an object store; and what a second run does not do."""
 
+import hashlib
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -82,7 +83,8 @@ def done(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
 
 def test_every_stage_succeeds(done: Done) -> None:
     assert [run.failure for run in done.flow.runs if run.failure] == []
-    assert {run.job for run in done.flow.runs} == {"ingest_delivery", "ingest_annotations", "retrain", "promote"}
+    made = {"promote", "illustrate_volumes", "make_case_library"}
+    assert {run.job for run in done.flow.runs} == {"ingest_delivery", "ingest_annotations", "retrain", *made}
 
 
 def test_every_delivered_file_is_accounted_for(done: Done) -> None:
@@ -105,8 +107,6 @@ def test_tables_hold_what_was_delivered_and_drawn(done: Done) -> None:
 
 
 def test_payloads_are_where_tables_say_with_the_hash_they_say(done: Done) -> None:
-    import hashlib
-
     tables = TableStore(done.settings.clean)
     for table in (INSTANCES, SLICES, VOLUMES, MASKS):
         rows = [row for row in tables.read_all(table).to_pylist() if row["path"] is not None]
@@ -124,7 +124,8 @@ def test_figures_are_made_by_the_champion_from_validation_patients(done: Done) -
         assert row["split"] == "validation"
         assert row["model_version"] == str(champion.version)
         sidecar = json.loads(done.settings.clean.read(row["sidecar_path"]))
-        assert sidecar["files"]["svg"]["sha256"] == row["sha256"]
+        assert sidecar["figure"] == row["figure"]
+        assert hashlib.sha256(done.settings.clean.read(row["svg_path"])).hexdigest() == row["sha256"]
 
 
 def test_the_mlflow_run_holds_parameters_curves_samples_and_figures(done: Done) -> None:
@@ -153,7 +154,7 @@ def test_image_assets_show_a_small_picture_and_a_link(done: Done) -> None:
 def test_a_second_flow_trains_nothing_and_says_why(done: Done) -> None:
     said: list[str] = []
     again = flow(done.settings, said)
-    assert {run.job for run in again.runs} == {"promote"}
+    assert {run.job for run in again.runs} == {"promote", "illustrate_volumes", "make_case_library"}
     assert any("the dataset is unchanged" in line for line in said)
 
 

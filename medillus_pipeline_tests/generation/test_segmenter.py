@@ -1,10 +1,12 @@
+import math
+
 import numpy as np
 import pytest
 import torch
 
 from medillus_pipeline.errors import NotEnoughDataError
 from medillus_pipeline.generation.config import SegmenterConfig
-from medillus_pipeline.generation.segmenter import Segmenter, augment, train_segmenter
+from medillus_pipeline.generation.segmenter import Segmenter, augment, segmentation_loss, train_segmenter
 
 CONFIG = SegmenterConfig(channels=(8, 16), steps=120, batch_size=8, threads=1)
 
@@ -75,6 +77,31 @@ def test_a_class_that_the_labels_lack_is_not_predicted():
     trained = train_segmenter(values, labels, (5, 9, 200), config=CONFIG, seed=1)
     assert trained.predict(values).shape[1] == 4
     assert not (trained.labels(values) == 3).any()
+
+
+def test_a_class_that_an_annotator_never_drew_is_not_learned_as_background():
+    """Most annotators drew the first class only: taken at their word they teach that the second is not there."""
+    values, labels = shapes(48, 0)
+    held_out, truth = shapes(12, 9)
+    claimed = np.ones((48, 2), bool)
+    claimed[12:, 1] = False
+    partial = np.where(claimed[:, 1, None, None] | (labels != 2), labels, 0).astype(np.uint8)
+    found = {}
+    for told in (None, claimed):
+        trained = train_segmenter(values, partial, (5, 9), config=CONFIG, seed=1, claimed=told)
+        found[told is not None] = (trained.labels(held_out) == 2)[truth == 2].mean()
+    assert found[True] > max(0.7, found[False] + 0.2)
+
+
+def test_the_loss_of_a_partial_mask_adds_up_what_the_background_may_be():
+    logits = torch.tensor([[0.5, 0.3, 0.2], [0.1, 0.7, 0.2]]).log().T[None, :, None, :]
+    target = torch.tensor([[[0, 1]]])
+    complete = segmentation_loss(logits, target, torch.tensor([[True, True]]))
+    assert complete.item() == pytest.approx(segmentation_loss(logits, target).item(), rel=1e-6)
+    partial = segmentation_loss(logits, target, torch.tensor([[True, False]]))
+    entropy = -(math.log(0.5 + 0.2) + math.log(0.7)) / 2
+    dice = 2 * 0.7 / (1 + 0.3**2 + 0.7**2)  # of the first class alone
+    assert partial.item() == pytest.approx(entropy + 1 - dice, rel=1e-5)
 
 
 def test_augmentation_moves_image_and_labels_together_and_never_mirrors():

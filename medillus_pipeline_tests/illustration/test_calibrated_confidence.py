@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 
 from medillus_pipeline import published
-from medillus_pipeline.resources.illustration_models import calibration_of as _calibration
 from medillus_pipeline.errors import InputError
 from medillus_pipeline.illustration.confidence import calibrated, provenance
 from medillus_pipeline.illustration.figure import draw_figure
+from medillus_pipeline.resources.illustration_models import calibration_of as _calibration
 from medillus_pipeline.validation.confidence import Calibration, fit_confidence
 from medillus_pipeline.zones import Zone
 from medillus_pipeline_tests.illustration.scenes import request
