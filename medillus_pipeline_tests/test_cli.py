@@ -54,7 +54,7 @@ def run(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, *ar
     [
         (("demo", "--annotations", "."), "--annotations needs --images"),
         (("demo", "--images", "no-such-folder"), "does not exist"),
-        (("land", "pictures", "."), "images, annotations or reviews"),
+        (("land", "pictures", "."), "images, annotations, reviews or requests"),
         (("land", "images", "no-such-folder"), "does not exist"),
         (("land", "images", ".", "--name", "a/b"), "single path component"),
         (("land", "images", ".", "--label", "No Label"), "3 to 41 of the characters"),

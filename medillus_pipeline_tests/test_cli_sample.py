@@ -276,6 +276,7 @@ SQUARE = np.pad(np.full((16, 16), 5, np.uint8), 8)
         (picture(np.full((32, 32), 255, np.uint8)), "no class for the mask's values 255 ("),
         (picture(np.where(SQUARE, 90, 0).astype(np.uint8)), "no class for the mask's values 90 (brain)"),
     ],
+    ids=["cut", "nothing", "colour", "16-bit", "flat", "wide", "background", "no-class", "brain"],
 )
 def test_a_mask_that_cannot_be_used_is_one_line(
     data: bytes, said: str, home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,

@@ -74,7 +74,10 @@ def detach(data: bytes) -> tuple[bytes, bytes | None]:
     if kind is None or at < 0:
         return data, None
     text = at + len(mark) + (4 if kind == "dicom" else 0)
-    found = _BASE64.match(data, text)
+    stop = len(data)
+    if kind == "png":  # a checksum follows, whose bytes may be letters too
+        stop = at + 4 + int.from_bytes(data[max(at - 4, 0) : at], "big")
+    found = _BASE64.match(data, text, stop)
     try:
         credential = base64.b64decode(found.group() if found else b"", validate=True)
     except ValueError:

@@ -52,6 +52,8 @@ def tokens_of(text: str) -> list[Token]:
             normal = " "
         else:
             normal = unicodedata.normalize("NFKC", character).casefold().translate(TRADITIONAL)
+            if len(_PIECE.findall(normal)) > 1:  # a fraction is one sign, not its three parts
+                normal = character
         normal = "".join(_ASIDE.get(each, each) for each in normal)
         folded.append(normal)
         origin.extend([place] * len(normal))

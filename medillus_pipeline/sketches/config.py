@@ -57,7 +57,7 @@ class SketchConfig(_Config):
         default=(16, 32, 64, 96), min_length=2, description="feature channels, finest resolution first"
     )
     blocks: int = Field(default=1, ge=1, le=4, description="pairs of convolutions at each resolution")
-    steps: int = Field(default=1600, ge=1, le=1_000_000, description="training steps")
+    steps: int = Field(default=2100, ge=1, le=1_000_000, description="training steps")
     batch_size: int = Field(default=8, ge=1, le=4096, description="drawings in a training step")
     learning_rate: float = Field(default=4e-3, gt=0, le=1, description="greatest learning rate (AdamW, one cycle)")
     weight_decay: float = Field(default=1e-4, ge=0, le=1, description="weight decay of AdamW")

@@ -151,7 +151,7 @@ def test_every_setting_can_be_chosen_and_unset_ones_are_left_to_the_package(serv
     elsewhere = {"MEDILLUS_HOME", "MEDILLUS_CACHE", "MEDILLUS_KEY"}  # of the image; below it; the file instead
     assert {*VARIABLES, *automation_settings.VARIABLES} - set(environment) == elsewhere
     unset = {name: "" for name, value in environment.items() if value == f"${{{name}:-}}"}
-    assert len(unset) == 13
+    assert len(unset) == 14
     assert AutomationSettings.from_environment(unset) == AutomationSettings()
     settings = Settings.from_environment(unset)
     assert settings.reviewers is settings.vocabulary is settings.reidentification_key_file is None

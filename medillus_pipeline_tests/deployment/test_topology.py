@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from medillus_pipeline_tests.deployment.tiny_definitions import tiny_config
+from medillus_pipeline_tests.deployment.tiny_config import tiny_config
 from medillus_pipeline_tests.deployment.topology import Topology, until
 
 pytestmark = pytest.mark.slow

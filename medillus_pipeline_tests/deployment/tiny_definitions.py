@@ -9,22 +9,11 @@ from typing import Any
 import dagster as dg
 import pytest
 
-from medillus_pipeline_tests.flow import TINY, lower_gates
+from medillus_pipeline_tests.deployment.tiny_config import tiny_config
+from medillus_pipeline_tests.flow import lower_gates
 
 lower_gates(pytest.MonkeyPatch())  # for as long as the process lives
 _define = dg.define_asset_job
-
-
-def tiny_config(job: str, config: dict[str, Any] | None = None) -> dict[str, Any] | None:
-    """A job's config with what makes its models and figures small."""
-    tiny = TINY.get("promote" if job == "rollback" else job)
-    if tiny is None:
-        return config
-    ops = (config or {}).get("ops", {})
-    small = {
-        op: {"config": {**ops.get(op, {}).get("config", {}), **given["config"]}} for op, given in tiny["ops"].items()
-    }
-    return {**(config or {}), "ops": {**ops, **small}}
 
 
 def _define_tiny(name: str, *, config: dict[str, Any] | None = None, **given: Any) -> Any:

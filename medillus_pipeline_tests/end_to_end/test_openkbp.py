@@ -64,7 +64,12 @@ def two(openkbp: Path, tmp_path_factory: pytest.TempPathFactory) -> Imported:
 
 
 def test_two_patients_come_through_without_a_failure(two: Imported) -> None:
-    assert [run.job for run in two.flow.runs] == ["ingest_delivery", "ingest_annotations", "label_scans"]
+    assert [run.job for run in two.flow.runs] == [
+        "ingest_delivery",
+        "ingest_annotations",
+        "label_scans",
+        "make_case_library",
+    ]
     assert not [name for run in two.flow.runs for name in run.failed_checks]
     assert two.flow.remark is not None and "2 patients" in two.flow.remark
 

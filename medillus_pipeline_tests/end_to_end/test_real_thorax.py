@@ -96,7 +96,7 @@ def read_twice(thorax: Thorax, tmp_path_factory: pytest.TempPathFactory) -> Thor
     (folder / "annotator.txt").write_text(READER)
     landings.land_folder(thorax.settings.landing, "annotations", folder, name=f"{READER} fuer {FOLDER}")
     again = flow(thorax.settings, thorax.said)
-    assert [run.job for run in again.runs] == ["ingest_annotations", "label_scans"]
+    assert [run.job for run in again.runs] == ["ingest_annotations", "label_scans", "make_case_library"]
     return thorax
 
 
@@ -116,7 +116,12 @@ def test_the_key_is_this_installations_own(thorax: Thorax) -> None:
 
 
 def test_images_and_contours_take_their_ways_without_a_failure(thorax: Thorax) -> None:
-    assert [run.job for run in thorax.flow.runs] == ["ingest_delivery", "ingest_annotations", "label_scans"]
+    assert [run.job for run in thorax.flow.runs] == [
+        "ingest_delivery",
+        "ingest_annotations",
+        "label_scans",
+        "make_case_library",
+    ]
     assert not thorax.flow.failures
     assert not [name for run in thorax.flow.runs for name in run.failed_checks]
 

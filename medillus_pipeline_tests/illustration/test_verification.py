@@ -4,8 +4,10 @@ import base64
 import dataclasses
 import json
 
+import numpy as np
 import pytest
 
+from medillus_pipeline.dicom.png import encode_png
 from medillus_pipeline.errors import ConfigurationError, InputError
 from medillus_pipeline.illustration import credential
 from medillus_pipeline.illustration.request import canonical_json
@@ -58,6 +60,13 @@ def test_one_bit_anywhere_is_noticed(ending: str, share: float) -> None:
     data = finished().file(ending)
     said = refusal(flipped(data, int(len(data) * share)), f"{figure().name}{ending}", beside=the_manifest())
     assert "is not what it claims" in said or "cannot be verified" in said
+
+
+def test_a_checksum_that_looks_like_letters_is_no_part_of_the_credential() -> None:
+    picture = encode_png(np.zeros((8, 8), np.uint8))
+    for number in range(200):
+        written = f"{number:06d}".encode()  # six bytes are eight letters, with no padding before the checksum
+        assert credential.detach(credential.attach(picture, written)) == (picture, written)
 
 
 @pytest.mark.parametrize("ending", CARRYING)

@@ -36,6 +36,7 @@ OUT_OF_BOUNDS: dict[str, Change] = {
     "revision": {"revision": 0},
     "all_or_no_pixels": {"frames": 0},
     "hash_in_path": {"sha256": "0" * 64},
+    "split_known": {"source": "generated", "patient": "p-0123456789abcdef", "split": None},
     "patients_of_study": {"patient": "p-0123456789abcdef"},
     "studies_of_series": {"study_instance_uid": "2.25.7"},
     "tokens_of_patient": {"split_token": "0" * 32},
