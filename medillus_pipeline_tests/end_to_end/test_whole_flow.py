@@ -61,7 +61,7 @@ def s3() -> Iterator[str]:
     server.stop()
 
 
-@pytest.fixture(scope="module", params=["file", "s3"])
+@pytest.fixture(scope="module", params=["file", pytest.param("s3", marks=pytest.mark.slow)])
 def done(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Done]:
     home = tmp_path_factory.mktemp(f"home-{request.param}")
     further = {}
