@@ -1,5 +1,6 @@
 """A training that is killed anywhere, between steps or while a checkpoint is written, ends as if it had not been."""
 
+import json
 import random
 import signal
 import subprocess
@@ -142,7 +143,7 @@ def test_a_process_killed_while_it_writes_a_checkpoint_goes_on_from_the_one_befo
     dataset: Dataset, published: Published, whole: Whole, prior: Prior, config: Config, tmp_path: Path
 ) -> None:
     documents = [path for path in published.clean.files("datasets") if path.endswith(".json")]
-    manifest = min(path for path in documents if dataset.fingerprint.encode() in published.clean.read(path))
+    manifest = next(path for path in documents if json.loads(published.clean.read(path)) == dataset.manifest)
     died = subprocess.run(
         [sys.executable, "-c", DYING, f"file://{published.clean.full('')}", manifest, str(tmp_path), config.family],
         cwd=REPOSITORY, capture_output=True, text=True, check=False, timeout=300,
