@@ -6,6 +6,7 @@ import json
 import shutil
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -18,6 +19,8 @@ from medillus_pipeline.stewardship import records, withdrawal
 from medillus_pipeline.stewardship.references import in_force
 from medillus_pipeline.stewardship.subject import belongings
 from medillus_pipeline.tables import (
+    ILLUSTRATION_RECORDS,
+    ILLUSTRATIONS,
     INSTANCES,
     LEDGER,
     MASK_ITEMS,
@@ -119,6 +122,28 @@ def test_nothing_of_the_patient_is_left_and_the_other_patient_is_untouched(site:
     assert record is not None and records.holds(settings.pseudonymiser().key, record)
     assert (record["versions_revoked"], record["champion"], record["left"]) == (["2"], "1", 0)
     assert LEAVES not in json.dumps(record)
+
+
+def test_figures_of_their_masks_go_with_their_records_and_the_library_that_shows_them(site: Stewarded) -> None:
+    clean, tables = site.settings.clean, site.store.tables
+    name, figure = pseudonym(site, LEAVES), "f-0123456789ab"
+    shown = {ending: clean.put("figures", f"of {name}{ending}".encode(), ending).path for ending in (".svg", ".png")}
+    seen: dict[str, Any] = {"figure": figure, "slice_name": site.of(LEAVES, 1), "patient": name}
+    for table, more in (
+        (ILLUSTRATIONS, {"labels": [1], "confidences": [], "svg_path": shown[".svg"], "png_path": shown[".png"],
+                         "sidecar_path": shown[".svg"]}),
+        (ILLUSTRATION_RECORDS, {"pathologies": [], "endings": list(shown), "paths": list(shown.values()),
+                                "failed_checks": [], "approved_by": [], "publication": False}),
+    ):  # fmt: skip
+        row = {column.name: "" if column.type == "string" else None for column in table.columns} | seen | more
+        tables.publish(table, "champion", table.to_arrow([row]))
+    clean.write("case_library/0123/liver.html", b"a page that names nobody")
+    published.publish(clean, "case_library", {"index": "case_library/0123/index.html", "figures": [figure]})
+    record = records.read(site.settings.vault, "withdrawals", withdrawn(site), "record")
+    assert record is not None and record["figures_to_recall"] == [figure]
+    assert [tables.keys(table) for table in (ILLUSTRATIONS, ILLUSTRATION_RECORDS)] == [[], []]
+    assert not [path for path in (*shown.values(), *clean.files("case_library")) if clean.exists(path)]
+    assert published.current(clean, "case_library") is None
 
 
 def test_landing_and_ledger_lose_their_files_and_an_archive_is_written_again_without_them(site: Stewarded) -> None:
