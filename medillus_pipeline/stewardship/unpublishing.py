@@ -3,6 +3,7 @@
 Which rows is said by names (pseudonyms, UIDs, slice names) and by items; who chooses them is not here.
 """
 
+import json
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, field
@@ -98,6 +99,9 @@ def parts_naming(
             numbers: set[int] = set()
             for name, wanted in asked.items():
                 numbers.update(i for i, value in enumerate(data[name].to_pylist()) if value in wanted)
+            if table is ILLUSTRATION_REQUESTS:  # of a slice, which only the request itself names
+                asked_of = (json.loads(document).get("scan") for document in data["document"].to_pylist())
+                numbers.update(i for i, scan in enumerate(asked_of) if scan in names)
             if numbers and table in whole:
                 numbers = set(range(data.num_rows))
             if numbers:

@@ -20,6 +20,7 @@ from medillus_pipeline.stewardship.references import in_force
 from medillus_pipeline.stewardship.subject import belongings
 from medillus_pipeline.tables import (
     ILLUSTRATION_RECORDS,
+    ILLUSTRATION_REQUESTS,
     ILLUSTRATIONS,
     INSTANCES,
     LEDGER,
@@ -137,6 +138,9 @@ def test_figures_of_their_masks_go_with_their_records_and_the_library_that_shows
     ):  # fmt: skip
         row = {column.name: "" if column.type == "string" else None for column in table.columns} | seen | more
         tables.publish(table, "champion", table.to_arrow([row]))
+    request = {"request": "q-0123456789ab", "ways": ["scan"], "mask_path": None, "mask_sha256": "", "remarks": []}
+    asked = [request | {"document": json.dumps({"scan": site.of(who, 1)})} for who in (LEAVES, STAYS)]
+    tables.publish(ILLUSTRATION_REQUESTS, "asked", ILLUSTRATION_REQUESTS.to_arrow(asked))
     clean.write("case_library/0123/liver.html", b"a page that names nobody")
     published.publish(clean, "case_library", {"index": "case_library/0123/index.html", "figures": [figure]})
     record = records.read(site.settings.vault, "withdrawals", withdrawn(site), "record")
@@ -144,6 +148,7 @@ def test_figures_of_their_masks_go_with_their_records_and_the_library_that_shows
     assert [tables.keys(table) for table in (ILLUSTRATIONS, ILLUSTRATION_RECORDS)] == [[], []]
     assert not [path for path in (*shown.values(), *clean.files("case_library")) if clean.exists(path)]
     assert published.current(clean, "case_library") is None
+    assert tables.read(ILLUSTRATION_REQUESTS, "asked")["document"].to_pylist() == [asked[1]["document"]]
 
 
 def test_landing_and_ledger_lose_their_files_and_an_archive_is_written_again_without_them(site: Stewarded) -> None:
