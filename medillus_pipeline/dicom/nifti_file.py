@@ -4,11 +4,12 @@ Written here rather than with nibabel's writer, which puts the time into the gzi
 What is not here: which slices make a volume and what their values mean (`volumes.py`); reading (nibabel does it).
 """
 
-import io
+from itertools import chain
 
 import numpy as np
-from isal import isal_zlib
 from nibabel.nifti1 import Nifti1Header
+
+from medillus_pipeline.dicom.deflate import GZIP, deflated
 
 LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 SCANNER_COORDINATES = 1
@@ -37,10 +38,6 @@ def encode_nifti(stored: np.ndarray, affine: np.ndarray, *, slope: float = 1.0, 
     header["scl_slope"], header["scl_inter"] = slope, intercept
     header["vox_offset"] = header.single_vox_offset
     header["magic"] = header.single_magic
-    deflate = isal_zlib.compressobj(COMPRESSION, isal_zlib.DEFLATED, 31)
-    sink = io.BytesIO()
-    sink.write(deflate.compress(header.binaryblock + bytes(4)))
-    for plane in stored:
-        sink.write(deflate.compress(np.ascontiguousarray(plane, plane.dtype.newbyteorder("<")).tobytes()))
-    sink.write(deflate.flush())
-    return sink.getvalue()
+    little = stored.dtype.newbyteorder("<")
+    planes = (np.ascontiguousarray(plane, little).tobytes() for plane in stored)
+    return deflated(chain([header.binaryblock + bytes(4)], planes), level=COMPRESSION, bits=GZIP)

@@ -12,6 +12,8 @@ import zlib
 import numpy as np
 from isal import isal_zlib
 
+from medillus_pipeline.dicom.deflate import deflated
+
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
 GREY, RGB, INDEXED = 0, 2, 3
 BUSY = 0.15
@@ -51,7 +53,7 @@ def encode_png(array: np.ndarray, palette: bytes | None = None) -> bytes:
     parts = [SIGNATURE, _chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, depth, kind, 0, 0, 0))]
     if palette is not None:
         parts.append(_chunk(b"PLTE", palette))
-    parts.append(_chunk(b"IDAT", isal_zlib.compress(filtered, 1)))
+    parts.append(_chunk(b"IDAT", deflated([memoryview(filtered).cast("B")], level=1)))
     parts.append(_chunk(b"IEND", b""))
     return b"".join(parts)
 
