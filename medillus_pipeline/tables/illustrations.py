@@ -1,0 +1,100 @@
+"""Tables of the figures and of the requests that asked for them."""
+
+from medillus_pipeline.tables.table import Column, Table
+
+ILLUSTRATIONS = Table(
+    "illustrations",
+    "Labelled figures made by the champion, or labelled real slices where no model can be trained yet.",
+    (
+        Column("figure", "string", "figure name, f-<12 hex>"),
+        Column("source", "string", "generated or scan"),
+        Column("slice_name", "string", "slice whose mask conditioned the figure"),
+        Column("patient", "string", "patient pseudonym of that mask"),
+        Column("split", "string", "split of that patient; never locked_test for a generated figure", True),
+        Column("labels", "list<int32>", "vocabulary ids labelled in the figure"),
+        Column("confidences", "list<double>", "per label, 0 to 1; NaN where there is no segmenter"),
+        Column("seed", "int64", "seed of the generated image", True),
+        Column("model_version", "string", "MLflow version of the generator", True),
+        Column("dataset_fingerprint", "string", "fingerprint of the dataset snapshot", True),
+        Column("svg_path", "string", "payload path of the SVG"),
+        Column("png_path", "string", "payload path of the PNG"),
+        Column("sidecar_path", "string", "payload path of the JSON provenance"),
+        Column("sha256", "string", "SHA-256 of the SVG"),
+    ),
+    ("figure",),
+)
+
+ILLUSTRATION_RECORDS = Table(
+    "illustration_records",
+    "What is told of each figure beside its row in illustrations: all of its files, its approval, its checks.",
+    (
+        Column("figure", "string", "figure name, as in illustrations"),
+        Column("slice_name", "string", "as in illustrations"),
+        Column("patient", "string", "as in illustrations"),
+        Column("request", "string", "the request that it answers, q-<12 hex>; null where nobody asked", True),
+        Column("style", "string", "radiology, textbook, patient, journal or quiz"),
+        Column("modality", "string", "DICOM Modality"),
+        Column("level", "double", "position along the body, 0 feet to 1 head", True),
+        Column("contrast_phase", "string", "contrast phase that was asked for, or that the slice has", True),
+        Column("pathologies", "list<string>", "keys of pathologies that the slice has or that were asked for"),
+        Column("stage", "string", "stage of the disease", True),
+        Column("endings", "list<string>", "endings of its files: .svg, .png, .json, .manifest.json and others"),
+        Column("paths", "list<string>", "payload paths of these files, in the same order"),
+        Column("made_at", "string", "ISO 8601 time, UTC, that its files say"),
+        Column("failed_checks", "list<string>", "checks that it did not pass; empty: it passed all that were made"),
+        Column("approved_by", "list<string>", "pseudonyms of reviewers who approved its model; empty: not reviewed"),
+        Column("publication", "bool", "whether it was made for publication, which takes an approval"),
+    ),
+    ("figure",),
+)
+
+ILLUSTRATION_REQUESTS = Table(
+    "illustration_requests",
+    "Requests for figures as they may leave landing: names, free words and drawings stay there.",
+    (
+        Column("request", "string", "q-<12 hex>, a keyed hash of what was asked"),
+        Column("ways", "list<string>", "how it was asked: mask, sketch, text, scan"),
+        Column("document", "string", "the request as canonical JSON, as IllustrationRequest reads it"),
+        Column("mask_path", "string", "payload path of the label map; null where none was drawn", True),
+        Column("mask_sha256", "string", "SHA-256 of the label map", True),
+        Column("remarks", "list<string>", "what was assumed when a drawing was read"),
+    ),
+    ("request",),
+)
+
+VOLUME_ILLUSTRATIONS = Table(
+    "volume_illustrations",
+    "Generated volumes: CT slices that belong together, drawn from the label stack of a held-out patient.",
+    (
+        Column("volume", "string", "v-<12 hex>"),
+        Column("patient", "string", "patient pseudonym of the label stack"),
+        Column("series_instance_uid", "string", "pseudonymous Series Instance UID of the label stack"),
+        Column("split", "string", "split of that patient; never locked_test"),
+        Column("modality", "string", "DICOM Modality"),
+        Column("slices", "int32", "number of slices"),
+        Column("side", "int32", "rows and columns"),
+        Column("spacing", "list<double>", "slice, row, column distance in mm"),
+        Column("labels", "list<int32>", "vocabulary ids in the stack"),
+        Column("seed", "int64", "seed of all slices"),
+        Column("model_version", "string", "MLflow version of the generator"),
+        Column("dataset_fingerprint", "string", "fingerprint of the dataset snapshot"),
+        Column("flicker", "double", "difference of neighbouring slices as a share of the real one", True),
+        Column("lag", "double", "the same over eight slices", True),
+        Column("texture_spread", "double", "spread of texture as a share of the real one", True),
+        Column("neighbour_correlation", "double", "of texture in neighbouring slices", True),
+        Column("neighbour_correlation_real", "double", "the same of the real volume", True),
+        Column("dice_ratio", "double", "judged Dice as a share of that on the real slices", True),
+        Column("failed_checks", "list<string>", "bars of coherence that are missed, in words"),
+        Column("nifti_path", "string", "payload path of the volume as NIfTI"),
+        Column("labels_path", "string", "payload path of its label stack as NIfTI"),
+        Column("dicom_path", "string", "payload path of the DICOM series, zipped"),
+        Column("surfaces_path", "string", "payload path of the surfaces as GLB"),
+        Column("scene_path", "string", "payload path of the scene for 3D Slicer, zipped"),
+        Column("picture_path", "string", "payload path of the surfaces as PNG"),
+        Column("manifest_path", "string", "payload path of the signed manifest of these files"),
+        Column("made_at", "string", "ISO 8601 time, UTC"),
+        Column("approved_by", "list<string>", "pseudonyms of reviewers who approved its model; empty: not reviewed"),
+        Column("sha256", "string", "SHA-256 of the NIfTI volume"),
+    ),
+    ("volume",),
+)
