@@ -145,7 +145,9 @@ class MLflowResource(dg.ConfigurableResource):
             except MlflowException as error:
                 if error.error_code != "RESOURCE_ALREADY_EXISTS":
                     raise
-            version = client.create_model_version(self.model, info.model_uri, run_id=run_id, tags=dict(tags))
+            version = client.create_model_version(
+                self.model, info.model_uri, run_id=run_id, tags=dict(tags), model_id=info.model_id
+            )  # a server refuses a logged model's URI without its id, a database does not
         return str(version.version)
 
     def challenge(self, version: str) -> None:

@@ -19,7 +19,7 @@ def arrived(tmp_path_factory: pytest.TempPathFactory) -> Path:
     site = Site(tmp_path_factory.mktemp("arrived"))
     site.arrive("images", "scan", series(1000))
     assert site.run("ingest_delivery", "scan").success
-    site.arrive("images", "next", series(2000))
+    site.arrive("images", "next", series(2004))  # `ct` gives 2000 the pixels of 1000: no picture would be written
     site.arrive("annotations", "drawn", {f"{site.slice_name(1000 + n)}.json": drawing("liver") for n in range(3)})
     return site.settings.home
 

@@ -142,7 +142,7 @@ def test_a_run_whose_event_log_is_away_publishes_nothing_twice_and_can_be_run_ag
     alone.arrive("images", "scan", series(1000, 2))
     assert alone.run("ingest_delivery", "scan").success
     named = {"hostname": LOOPBACK, "username": "dagster", "db_name": "dagster", "port": int(postgres["PGPORT"])}
-    named["password"] = postgres["DAGSTER_POSTGRES_PASSWORD"]
+    named |= {"password": postgres["DAGSTER_POSTGRES_PASSWORD"], "scheme": "postgresql+psycopg2"}
     (tmp_path / "dagster.yaml").write_text(yaml.safe_dump({"storage": {"postgres": {"postgres_db": named}}}))
     database, publish = Database(postgres), TableStore.publish
     site = Site(tmp_path / "home")
