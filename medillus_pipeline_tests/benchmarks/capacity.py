@@ -49,9 +49,7 @@ def main() -> None:
         print(f"1 worker: {sum(whole):.1f} s CPU, {sum(whole) / count:.2f} s a study of {chosen.slices} slices")
         print(f"studies per core-hour: {3600 * count / sum(whole):.0f}")
         print(f"2 workers: {own:.2f} s ({100 * own / sum(whole):.1f} % of the work) in the step's process")
-        print(
-            f"start of workers: {children + own - sum(whole):.1f} s CPU, once for a delivery: two workers for each of two steps"
-        )
+        print(f"start of workers: {children + own - sum(whole):.1f} s CPU a delivery: two workers, two steps")
         held = {"landing": _bytes(cohort / "images")} | {
             name: _bytes(Path(folder) / "one" / name) for name in ("vault", "clean")
         }
