@@ -7,7 +7,7 @@ counts files that came or changed. Files that went are no fault: withdrawal and 
 import hashlib
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -47,17 +47,54 @@ class Change:
 def contents(landing: Zone, folder: str, *, without: str) -> Contents:
     """What stands below `folder` (relative to the zone), without the file `without` at its top.
 
-    Links are not followed. Raises OSError when a folder cannot be listed.
+    Links are not followed. Raises OSError when a folder cannot be listed, StoreError when the store does not answer.
     """
-    root = landing.full(folder)
-    found = _local(Path(root)) if landing.is_local else _remote(landing, root)
-    return Contents(
-        frozenset(
-            hashlib.blake2b(f"{path}\0{stamp}".encode(errors="surrogateescape"), digest_size=_BYTES).digest()
-            for path, stamp in found
-            if path != without
-        )
-    )
+    return _hashed(_local(Path(landing.full(folder))) if landing.is_local else _remote(landing, folder), without)
+
+
+def contents_in_turn(
+    landing: Zone, kind: str, folders: Iterable[str], *, without: str
+) -> Iterator[tuple[str, Contents]]:
+    """(name, contents) of folders directly below `kind`, each as `contents` gives them; close it when enough is listed.
+
+    In an object store a page of a listing is a request, whoever the objects on it belong to: what it says of other
+    folders asked for is taken too, so that small ones that follow each other cost one request together.
+    """
+    left = dict.fromkeys(folders)
+    while left:
+        first = next(iter(left))
+        if landing.is_local:
+            del left[first]
+            yield first, contents(landing, f"{kind}/{first}", without=without)
+            continue
+        for name, files in _whole_folders(landing, kind, first, without):
+            if name in left:
+                del left[name]
+                yield name, Contents(frozenset(files))
+
+
+def _whole_folders(landing: Zone, kind: str, first: str, without: str) -> list[tuple[str, set[bytes]]]:
+    """(name, hash of each file) of `first`, and of the folders that the last page needed for it tells all of."""
+    held: dict[str, set[bytes]] = {first: set()}
+    for page, last in landing.pages(kind, f"{kind}/{first}/"):
+        for path, stamp in page:
+            name, _, below = path.removeprefix(f"{kind}/").partition("/")
+            if below:
+                files = held.setdefault(name, set())
+                files |= {_hash(below, stamp)} if below != without else set()
+        if last:
+            break
+        if len(held) > 1:
+            return list(held.items())[:-1]  # the last of them may go on
+    return list(held.items())
+
+
+def _hashed(found: Iterable[tuple[str, str]], without: str) -> Contents:
+    return Contents(frozenset(_hash(path, stamp) for path, stamp in found if path != without))
+
+
+def _hash(path: str, stamp: str) -> bytes:
+    return hashlib.blake2b(f"{path}\0{stamp}".encode(errors="surrogateescape"), digest_size=_BYTES).digest()
 
 
 def seal(vault: Zone, kind: str, key: str, held: Contents) -> None:
@@ -110,6 +147,7 @@ def _local(root: Path) -> Iterator[tuple[str, str]]:
                     yield os.path.relpath(entry.path, root), f"{facts.st_size} {facts.st_mtime_ns}"
 
 
-def _remote(landing: Zone, root: str) -> Iterator[tuple[str, str]]:
-    for path, facts in landing.fs.find(root, detail=True).items():
-        yield path.removeprefix(f"{root}/"), f"{facts.get('size')} {facts.get('ETag')}"
+def _remote(landing: Zone, folder: str) -> Iterator[tuple[str, str]]:
+    for page, _ in landing.pages(folder):
+        for path, stamp in page:
+            yield path.removeprefix(f"{folder}/"), stamp

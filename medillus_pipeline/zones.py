@@ -18,6 +18,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 from urllib.parse import unquote, urlparse
 
+from medillus_pipeline import object_store
 from medillus_pipeline.errors import ConfigurationError, PermanentError, StoreError
 
 
@@ -37,7 +38,7 @@ class Payload:
 class Zone:
     """A root URL and what may be done under it. Paths are relative, POSIX style, and cannot leave the root.
 
-    Instances are cheap, hold no open connection until first use, and can be sent to a worker process.
+    Instances are cheap, hold no connection of their own, and can be sent to a worker process.
     """
 
     def __init__(self, url: str, cache: str | Path | None = None) -> None:
@@ -46,10 +47,9 @@ class Zone:
             raise ConfigurationError(f"zone URL must start with file:// or s3://, not {scheme or 'a bare path'!r}")
         self.url = url.rstrip("/")
         self.cache = str(cache) if cache is not None else None
-        self._fs: Any = None
 
     def __getstate__(self) -> dict[str, Any]:
-        return {"url": self.url, "cache": self.cache, "_fs": None}
+        return {"url": self.url, "cache": self.cache}
 
     def __repr__(self) -> str:
         return f"Zone({self.url!r})"
@@ -61,14 +61,12 @@ class Zone:
 
     @property
     def fs(self) -> Any:
-        """The fsspec filesystem, opened at first use (listings are never cached: another process may write)."""
-        if self._fs is None:
-            import fsspec
+        """The fsspec filesystem. On S3 it is the one of the process, for as long as the credentials are the same."""
+        if not self.is_local:
+            return object_store.filesystem()
+        import fsspec
 
-            scheme = urlparse(self.url).scheme
-            options = {} if scheme == "file" else {"use_listings_cache": False, "skip_instance_cache": True}
-            self._fs = fsspec.filesystem(scheme, **options)
-        return self._fs
+        return fsspec.filesystem("file")
 
     def full(self, path: str) -> str:
         """The path as the filesystem wants it. Raises ValueError for an absolute path or one that climbs out."""
@@ -135,6 +133,19 @@ class Zone:
         with suppress(FileNotFoundError), self._answering():
             return sorted(found.removeprefix(prefix) for found in self.fs.find(root) if not found.endswith("/"))
         return []
+
+    def pages(self, folder: str, after: str = "") -> Iterator[tuple[list[tuple[str, str]], bool]]:
+        """In an object store: the objects below `folder` that follow on the path `after`, a request for each page.
+
+        Yields (path, size and ETag) of each, and whether the page is the last. All objects of a folder come together.
+        """
+        bucket, _, prefix = f"{self.full(folder)}/".partition("/")
+        root = self.full("").partition("/")[2]
+        root = f"{root}/" if root else ""
+        with self._answering():
+            for page, last in object_store.pages(bucket, prefix, root + after if after else ""):
+                found = [(one["Key"].removeprefix(root), f"{one['Size']} {one.get('ETag')}") for one in page]
+                yield [one for one in found if not one[0].endswith("/")], last
 
     def put(self, folder: str, data: bytes, suffix: str) -> Payload:
         """Store an immutable payload under `folder`, named by its SHA-256; written only if it is not there yet."""
@@ -209,11 +220,11 @@ class Zone:
         try:
             yield
         except FileNotFoundError as error:
-            if _code(error) == "NoSuchBucket":
+            if object_store.code(error) == "NoSuchBucket":
                 raise _trouble(error, self.url) from error
             raise
         except Exception as error:
-            if not isinstance(error, OSError) and type(error).__module__.split(".")[0] not in _CLIENTS:
+            if not object_store.is_trouble(error):
                 raise
             raise _trouble(error, self.url) from error
 
@@ -229,8 +240,6 @@ class Zone:
         return [(entry["name"].rstrip("/").rsplit("/", 1)[-1], entry["type"]) for entry in entries]
 
 
-_CLIENTS = ("botocore", "aiobotocore", "aiohttp")
-"""Packages whose exceptions mean that an object store cannot be reached; they are no OSError."""
 _UNFINISHED = re.compile(r"\..*\.[0-9a-f]{8}\.unfinished$")
 """Names under which objects are written before they are renamed to their own."""
 
@@ -269,35 +278,16 @@ _REASONS = {
 }
 _MAY_PASS = (errno.ENOSPC, errno.EDQUOT)
 """Of these reasons, those that may be gone at the next attempt, since other processes free space too."""
-_REFUSALS = {
-    "NoSuchBucket": "the bucket does not exist: check the URL of the zone, or make the bucket",
-    "AccessDenied": "access is denied: check the credentials and the policy of the bucket",
-    "InvalidAccessKeyId": "the access key is unknown to the store: check the credentials",
-    "SignatureDoesNotMatch": "the secret key is not the one the store knows: check the credentials",
-    "RequestTimeTooSkewed": "the clock of this machine differs from that of the store: set it right",
-    "ExpiredToken": "the credentials have expired: renew them",
-    "403": "access is denied: check the credentials and the policy of the bucket",
-}
-"""What S3 answers when no further attempt would be answered otherwise."""
-
-
-def _code(error: BaseException | None) -> str:
-    """What S3 called the error that s3fs translated, or empty."""
-    while error is not None:
-        response = getattr(error, "response", None)
-        if isinstance(response, dict):
-            return str(response.get("Error", {}).get("Code", ""))
-        error = error.__cause__
-    return ""
 
 
 def _trouble(error: Exception, url: str) -> StoreError:
     """The error with what to do about it: StoreRefused where another attempt would end the same way."""
-    number, code = getattr(error, "errno", None) or 0, _code(error)
+    number, code = getattr(error, "errno", None) or 0, object_store.code(error)
     local = urlparse(url).scheme == "file"
-    unknown = f"{type(error).__name__}: check that the store is reachable and its credentials are valid"
-    if code in _REFUSALS:
-        kind, reason = StoreRefused, _REFUSALS[code]
+    said = str(error) if isinstance(error, object_store.NoAnswer) else type(error).__name__
+    unknown = f"{said}: check that the store is reachable and its credentials are valid"
+    if code in object_store.REFUSALS:
+        kind, reason = StoreRefused, object_store.REFUSALS[code]
     elif local and number in _REASONS:
         kind, reason = StoreError if number in _MAY_PASS else StoreRefused, _REASONS[number]
     else:

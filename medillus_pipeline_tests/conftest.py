@@ -1,11 +1,13 @@
 """What all tests share: where the real data are, and a home of their own."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from medillus_pipeline.deidentification.pseudonyms import Pseudonymiser
 from medillus_pipeline.zones import Zone
+from medillus_pipeline_tests.s3_server import s3_server
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 
@@ -23,6 +25,13 @@ def shared_data() -> Path:
 def pseudonymiser() -> Pseudonymiser:
     """A pseudonymiser with a key for tests only."""
     return Pseudonymiser(key=b"k" * 32, split_salt=b"s" * 32)
+
+
+@pytest.fixture(scope="module")
+def s3() -> Iterator[str]:
+    """The URL of an empty bucket of an S3 server on loopback; credentials stand in the environment while it runs."""
+    with s3_server() as server:
+        yield server.root
 
 
 @pytest.fixture

@@ -38,6 +38,8 @@ LABELS = "labels"
 OTHER = "dicom"
 """Any other DICOM object."""
 MAXIMUM_FILE_BYTES = 2**30
+MAXIMUM_DECLARATION_BYTES = 2**16
+"""Of a file that declares its annotator and revision."""
 MAXIMUM_REVISION = 2**31 - 1
 
 
@@ -103,6 +105,8 @@ class Submission:
             self.side_files.add(path)
             item, data = self._load(path)
             try:
+                if declares and item.bytes > len(data):
+                    raise Refused(Reason.BROKEN_FILE)
                 if declares:
                     folder = str(PurePosixPath(path).parent)
                     self._declare(folder, _declaration(data) if name == DECLARATION else _name(data))
@@ -151,9 +155,12 @@ class Submission:
     def _load(self, path: str) -> tuple[Item, bytes]:
         """The file as an item, and its bytes: none when it is over the limit (noted) or gone since the listing."""
         size, data, closed = 0, b"", False
+        declares = PurePosixPath(path).name.casefold() in (DECLARATION, ANNOTATOR)
         try:
             size = int(self.zone.fs.size(self.zone.full(path)) or 0)
-            data = self.zone.read(path) if size <= MAXIMUM_FILE_BYTES else b""
+            data = (
+                self.zone.read(path) if size <= (MAXIMUM_DECLARATION_BYTES if declares else MAXIMUM_FILE_BYTES) else b""
+            )
         except FileNotFoundError:
             pass
         except (StoreError, PermissionError) as error:

@@ -145,8 +145,10 @@ def read_landed_requests(
     files = {path.removeprefix(folder).lstrip("/"): path for path in landing.files(folder)}
     number = 0
     for source in (one for one in files if one.lower().endswith(DOCUMENTS) and one != marker):
-        data = landing.read(files[source])
-        for member, given in _documents(source, data):
+        size = _size(landing, files[source])
+        data = landing.read(files[source]) if size <= GREATEST_DOCUMENT else b""
+        documents = _documents(source, data) if size <= GREATEST_DOCUMENT else [("", Refusal.TOO_LARGE)]
+        for member, given in documents:
             number += 1
             admitted: Admitted | None = None
             try:
@@ -168,7 +170,7 @@ def read_landed_requests(
                     "source": storable(source),
                     "member": member,
                     "sha256": hashlib.sha256(data).hexdigest(),
-                    "bytes": len(data),
+                    "bytes": size,
                     "outcome": "refused" if admitted is None else "published",
                     "reason": reason,
                     "pseudonym": None if admitted is None else admitted.name,
@@ -181,9 +183,6 @@ def read_landed_requests(
 
 def _documents(source: str, data: bytes) -> Iterator[tuple[str, dict[str, Any] | Refusal]]:
     """(number within the file, the request as written) of a document: one request, a list of them, or a table."""
-    if len(data) > GREATEST_DOCUMENT:
-        yield "", Refusal.TOO_LARGE
-        return
     try:
         text = data.decode("utf-8-sig")
         if source.lower().endswith(".csv"):
@@ -292,10 +291,14 @@ def _drawing(named: Any, source: str, landing: Zone, files: Mapping[str, str]) -
     path = files.get((PurePosixPath(source).parent / wanted).as_posix())
     if path is None:
         raise _Refused(Refusal.FILE_MISSING)
-    data = landing.read(path)
-    if len(data) > GREATEST_DRAWING:
+    if _size(landing, path) > GREATEST_DRAWING:
         raise _Refused(Refusal.TOO_LARGE)
-    return data
+    return landing.read(path)
+
+
+def _size(landing: Zone, path: str) -> int:
+    """Bytes of a file, before any of them is read."""
+    return int(landing.fs.size(landing.full(path)) or 0)
 
 
 def _mask(data: bytes, vocabulary: Vocabulary) -> np.ndarray:

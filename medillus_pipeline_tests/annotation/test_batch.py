@@ -12,10 +12,12 @@ from medillus_pipeline.annotation.outcomes import MEANINGS, Reason
 from medillus_pipeline.annotation.plausibility.findings import FindingKind
 from medillus_pipeline.annotation.publication import Existing
 from medillus_pipeline.annotation.receipt import corrections
+from medillus_pipeline.annotation.submission import MAXIMUM_DECLARATION_BYTES
 from medillus_pipeline.annotation.vocabulary import load
 from medillus_pipeline.deidentification.pseudonyms import Pseudonymiser
 from medillus_pipeline.errors import StoreError
 from medillus_pipeline.tables import LEDGER, MASK_ITEMS, MASK_LAYERS, MASKS, STUDY_LABELS
+from medillus_pipeline.zones import Zone
 from medillus_pipeline_tests.annotation.published import (
     SERIES,
     SQUARE,
@@ -192,6 +194,19 @@ def test_a_broken_declaration_is_reported_and_costs_no_mask(desk: Desk, document
     batch = desk.read()
     assert len(batch.masks) == 1
     assert reasons(batch) == {("*", "refused", "broken_file", 0), ("liver", "accepted", "", 1)}
+
+
+@pytest.mark.parametrize("declaration", ["annotator.txt", "batch.json"])
+def test_a_declaration_of_any_size_is_not_read_whole(
+    desk: Desk, declaration: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    desk.drop(declaration, b'{"annotator": "A"}' + b" " * MAXIMUM_DECLARATION_BYTES)
+    desk.drop(f"{name(desk)}.json", labelme(shape("liver", SQUARE)))
+    asked, read = list[str](), Zone.read
+    monkeypatch.setattr(Zone, "read", lambda zone, path: asked.append(path) or read(zone, path))
+    batch = desk.read()
+    assert reasons(batch) == {("*", "refused", "broken_file", 0), ("liver", "accepted", "", 1)}
+    assert asked and not [path for path in asked if path.endswith(declaration)]
 
 
 def test_items_on_one_slice_share_its_label_map(desk: Desk) -> None:

@@ -1,7 +1,6 @@
 """Landing, look by look: complete folders become runs within bounds, and one that changes later is flagged once."""
 
 import json
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -20,34 +19,12 @@ NOW = datetime(2026, 3, 4, 5, 6, tzinfo=UTC)
 BOUNDS = Bounds()
 
 
-@pytest.fixture(scope="module")
-def bucket() -> Iterator[str]:
-    """The root of an S3 store on loopback."""
-    import boto3
-    from moto.server import ThreadedMotoServer
-
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0)
-    server.start()
-    host, port = server.get_host_and_port()
-    with pytest.MonkeyPatch.context() as patch:
-        for name, value in {
-            "AWS_ENDPOINT_URL": f"http://{host}:{port}",
-            "AWS_ACCESS_KEY_ID": "somebody",
-            "AWS_SECRET_ACCESS_KEY": "secret",
-            "AWS_DEFAULT_REGION": "us-east-1",
-        }.items():
-            patch.setenv(name, value)
-        boto3.client("s3").create_bucket(Bucket="hospital")
-        yield "s3://hospital"
-    server.stop()
-
-
 @pytest.fixture(params=["file", "s3"])
 def zones(request: pytest.FixtureRequest, tmp_path: Path) -> tuple[Zone, Zone]:
     """Landing and vault, on disk and in an object store."""
     if request.param == "file":
         return Zone((tmp_path / "landing").as_uri()), Zone((tmp_path / "vault").as_uri())
-    root = f"{request.getfixturevalue('bucket')}/{request.node.name.replace('[', '-').rstrip(']')}"
+    root = f"{request.getfixturevalue('s3')}/{request.node.name.replace('[', '-').rstrip(']')}"
     return Zone(f"{root}/landing"), Zone(f"{root}/vault")
 
 
@@ -149,6 +126,32 @@ def test_seals_are_compared_in_turn_and_a_large_folder_ends_a_look(zones: tuple[
         assert len(done.changed) <= 1
         place, told = done.place, [*told, *(change.key for change in done.changed)]
     assert sorted(told) == [f"one-{number}" for number in range(5)]
+
+
+@pytest.mark.parametrize(("most", "listings"), [(1000, 2), (3, 6), (1, 14)])
+def test_small_folders_of_an_object_store_are_listed_together_and_each_as_it_is(
+    s3: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, most: int, listings: int
+) -> None:
+    """However few objects are on a page. One that nobody asked for is among them; one that is gone costs a request."""
+    landing = Zone(f"{s3}/{tmp_path.name}/landing")
+    names = ["a", "a b", "ab", "b", "ä", "c"]
+    for number, name in enumerate(names):
+        for file in range(number % 3):
+            landing.write(f"images/{name}/{file}/file", name.encode())
+        landing.write(f"images/{name}/{landings.READY}", b"")
+    wanted = [*sorted((name for name in names if name != "ab"), key="{}/".format), "gone"]
+    alone = {name: landing_seals.contents(landing, f"images/{name}", without=landings.READY) for name in wanted}
+    call, asked = landing.fs.call_s3, []
+
+    def counted(method: str, **further: Any) -> Any:
+        asked.append(method)
+        return call(method, MaxKeys=most, **further)
+
+    monkeypatch.setattr(landing.fs, "call_s3", counted)
+    together = dict(landing_seals.contents_in_turn(landing, "images", wanted, without=landings.READY))
+    assert together == alone
+    assert [len(together[name].files) for name in names if name != "ab"] == [0, 1, 0, 1, 2]
+    assert len(asked) == listings
 
 
 def test_a_link_out_of_landing_is_not_followed(tmp_path: Path, pseudonymiser: Pseudonymiser) -> None:

@@ -15,17 +15,12 @@ How fast a slice is against other programs is not measured here (`slices_speed.p
 import argparse
 import gc
 import hashlib
-import logging
-import multiprocessing
 import os
 import resource
 import shutil
 import statistics
 import tempfile
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
-from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +35,7 @@ from medillus_pipeline.zones import Zone
 from medillus_pipeline_tests.benchmarks.ct_corpus import write_corpus
 from medillus_pipeline_tests.benchmarks.slices_speed import in_own_process, row_of
 from medillus_pipeline_tests.dicom.image_files import encoded, image
+from medillus_pipeline_tests.s3_server import s3_process
 
 SIDE = 128
 SERIES = 250
@@ -150,16 +146,16 @@ def stores(place: Path, count: int, rounds: int, workers: int) -> None:
         dataset = dcmread(path)
         dataset.compress(JPEG2000Lossless)
         dataset.save_as(packed / path.name)
-    with _served() as (url, processor):
+    with s3_process() as server:
         for name, files in (("native", native), ("JPEG 2000", sorted(packed.iterdir()))):
             turns: dict[str, list[tuple[float, float]]] = {"file": [], "s3": []}
             busy = 0.0
             for number in range(rounds):
                 for kind in ("file", "s3") if number % 2 == 0 else ("s3", "file"):
-                    root = f"{url}/{name[:4]}{number}" if kind == "s3" else (place / f"{name[:4]}{number}").as_uri()
-                    server = processor()
+                    root = f"{server.root if kind == 's3' else place.as_uri()}/{name[:4]}{number}"
+                    before = server.processor()
                     turns[kind].append(in_own_process(_rate, files, root, workers))
-                    busy += processor() - server if kind == "s3" else 0.0
+                    busy += server.processor() - before if kind == "s3" else 0.0
             for kind, spent in turns.items():
                 rate, each = (statistics.median(values) for values in zip(*spent, strict=True))
                 print(f"{name:<10}{kind:<5}{rate:>8.1f} slices a second, {1e6 * each:>7.0f} microseconds of CPU each")
@@ -185,44 +181,6 @@ def _rate(files: list[Path], root: str, workers: int) -> tuple[float, float]:
     if len(made.slices) != len(files):
         raise ValueError(f"not all slices were rendered: {made.skipped}")
     return len(files) / wall, (_cpu() - began) / len(files)
-
-
-@contextmanager
-def _served() -> Iterator[tuple[str, Any]]:
-    """The URL of a bucket on a server in a process of its own, and what gives the CPU seconds of that process."""
-    here, there = multiprocessing.Pipe()
-    process = multiprocessing.get_context("spawn").Process(target=_serve, args=(there,), daemon=True)
-    process.start()
-    os.environ |= {
-        "AWS_ENDPOINT_URL": here.recv(),
-        "AWS_ACCESS_KEY_ID": "test",
-        "AWS_SECRET_ACCESS_KEY": "test",
-        "AWS_DEFAULT_REGION": "us-east-1",
-    }
-    Zone("s3://hospital").fs.mkdir("hospital")
-
-    def processor() -> float:
-        here.send("")
-        return here.recv()
-
-    try:
-        yield "s3://hospital", processor
-    finally:
-        process.terminate()
-        process.join()
-
-
-def _serve(there: Connection) -> None:
-    from moto.server import ThreadedMotoServer
-
-    logging.getLogger("werkzeug").setLevel(logging.ERROR)
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0)
-    server.start()
-    host, port = server.get_host_and_port()
-    there.send(f"http://{host}:{port}")
-    while True:
-        there.recv()
-        there.send(time.process_time())
 
 
 def main() -> None:

@@ -1,7 +1,6 @@
 """Pictures and instances in an object store: read before their turn, uploaded while the worker goes on."""
 
 import threading
-from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 from typing import Any
@@ -17,28 +16,9 @@ from medillus_pipeline.zones import Zone
 from medillus_pipeline_tests.dicom.image_files import encoded, image, instance_row
 
 
-@pytest.fixture(scope="module")
-def server() -> Iterator[Any]:
-    """An S3 server on loopback with one bucket; credentials stand in the environment while it runs."""
-    import boto3
-    from moto.server import ThreadedMotoServer
-
-    running = ThreadedMotoServer(ip_address="127.0.0.1", port=0)
-    running.start()
-    host, port = running.get_host_and_port()
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("AWS_ENDPOINT_URL", f"http://{host}:{port}")
-        patch.setenv("AWS_ACCESS_KEY_ID", "test")
-        patch.setenv("AWS_SECRET_ACCESS_KEY", "test")
-        patch.setenv("AWS_DEFAULT_REGION", "us-east-1")
-        boto3.client("s3", endpoint_url=f"http://{host}:{port}").create_bucket(Bucket="hospital")
-        yield running
-    running.stop()
-
-
 @pytest.fixture
-def remote(server: Any, request: pytest.FixtureRequest) -> Zone:
-    return Zone(f"s3://hospital/{abs(hash(request.node.nodeid))}")
+def remote(s3: str, request: pytest.FixtureRequest) -> Zone:
+    return Zone(f"{s3}/{abs(hash(request.node.nodeid))}")
 
 
 class Slow(Zone):
@@ -99,7 +79,7 @@ def test_an_object_is_read_in_one_request(remote: Zone, caplog: pytest.LogCaptur
     assert [record.getMessage().split('"')[1].split()[0] for record in caplog.records] == ["GET"]
 
 
-def test_a_worker_goes_on_while_the_store_has_not_answered(server: Any) -> None:
+def test_a_worker_goes_on_while_the_store_has_not_answered(s3: str) -> None:
     zone = Slow("s3://hospital/slow")
     with beside(zone, []):
         stored = [store_picture(zone, "slices", bytes([n]), ".png") for n in range(picture_store.BACKLOG)]
@@ -109,7 +89,7 @@ def test_a_worker_goes_on_while_the_store_has_not_answered(server: Any) -> None:
     assert zone.files("slices") == sorted(payload.path for payload in stored)
 
 
-def test_no_more_pictures_wait_for_the_store_than_the_backlog(server: Any) -> None:
+def test_no_more_pictures_wait_for_the_store_than_the_backlog(s3: str) -> None:
     zone = Slow("s3://hospital/backlog")
     through = threading.Event()
 
@@ -128,7 +108,7 @@ def test_no_more_pictures_wait_for_the_store_than_the_backlog(server: Any) -> No
     assert through.is_set()
 
 
-def test_an_upload_that_fails_late_stops_the_step(server: Any) -> None:
+def test_an_upload_that_fails_late_stops_the_step(s3: str) -> None:
     zone = Slow("s3://hospital/full", refused=3)
     zone.may_answer.set()
     with pytest.raises(StoreError, match="full"), beside(zone, []):

@@ -12,11 +12,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Literal
+from urllib.parse import urlsplit
 
 import pytest
 
-LOOPBACK = "127.0.0.1"
-BUCKET = "hospital"
+from medillus_pipeline_tests.s3_server import BUCKET, LOOPBACK, s3_server
+
 Act = Literal["503", "500", "403", "skewed", "silent", "slow", "cut", "half"]
 """An error code; no answer at all; an answer after a while; the connection cut in the middle of the request's body; the
 answer's body cut in its middle.
@@ -85,31 +86,20 @@ class FaultyStore:
 @contextmanager
 def faulty_store() -> Iterator[FaultyStore]:
     """A store without faults as yet, with an empty bucket; credentials and endpoint stand in the environment."""
-    from moto.server import ThreadedMotoServer
-
-    behind = ThreadedMotoServer(ip_address=LOOPBACK, port=0, verbose=False)
-    behind.start()
-    host, port = behind.get_host_and_port()
-    proxy = _Proxy((LOOPBACK, 0), _Handler)
-    proxy.store = store = FaultyStore(f"http://{LOOPBACK}:{proxy.server_address[1]}", (host, port))
-    threading.Thread(target=proxy.serve_forever, args=(0.05,), daemon=True).start()
-    with pytest.MonkeyPatch.context() as patch:
-        for name, value in {
-            "AWS_ENDPOINT_URL": store.url,
-            "MLFLOW_S3_ENDPOINT_URL": store.url,
-            "AWS_ACCESS_KEY_ID": "somebody",
-            "AWS_SECRET_ACCESS_KEY": "secret",
-            "AWS_DEFAULT_REGION": "us-east-1",
-        }.items():
-            patch.setenv(name, value)
-        store.direct.create_bucket(Bucket=BUCKET)
+    with s3_server() as behind, pytest.MonkeyPatch.context() as patch:
+        address = urlsplit(behind.url)
+        proxy = _Proxy((LOOPBACK, 0), _Handler)
+        url = f"http://{LOOPBACK}:{proxy.server_address[1]}"
+        proxy.store = store = FaultyStore(url, (address.hostname or LOOPBACK, address.port or 80))
+        threading.Thread(target=proxy.serve_forever, args=(0.05,), daemon=True).start()
+        for name in ("AWS_ENDPOINT_URL", "MLFLOW_S3_ENDPOINT_URL"):
+            patch.setenv(name, url)
         try:
             yield store
         finally:
             store.stopped.set()
             proxy.shutdown()
             proxy.server_close()
-            behind.stop()
 
 
 class _Proxy(ThreadingHTTPServer):

@@ -4,8 +4,10 @@ Label volumes, pictures and their side files: `annotation/formats/test_damaged_v
 formats/test_segmentation_damage.py`. Tables of labels: `annotation/study/test_labels_csv.py`.
 """
 
+import hashlib
 import io
 import json
+import re
 import warnings
 import zipfile
 from collections.abc import Callable
@@ -21,10 +23,13 @@ from medillus_pipeline.annotation.formats import labelme, rtstruct
 from medillus_pipeline.annotation.outcomes import Refused
 from medillus_pipeline.annotation.references import References
 from medillus_pipeline.annotation.slice_index import SliceIndex
+from medillus_pipeline.annotation.submission import Submission
 from medillus_pipeline.annotation.vocabulary import load
 from medillus_pipeline.deidentification.ingest import ingest_delivery
 from medillus_pipeline.deidentification.pseudonyms import Pseudonymiser
 from medillus_pipeline.errors import InputError
+from medillus_pipeline.illustration.illustration_request import IllustrationRequest
+from medillus_pipeline.illustration.landed_requests import Known, LandedRequests, read_landed_requests
 from medillus_pipeline.review.refusals import Refusal
 from medillus_pipeline.review.verdict import Verdict, read_verdict
 from medillus_pipeline.sketches.svg_file import svg_drawing
@@ -45,6 +50,10 @@ VALUES = st.recursive(
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=8), inner, max_size=4),
     max_leaves=12,
 )
+
+ODD_TEXT = st.text(st.characters(codec=None), max_size=40)
+"""With lone surrogates, which JSON can spell and UTF-8 cannot."""
+HUGE = st.sampled_from([10**400, -(10**30), 2**31, 2**63, 2**64, float("nan"), float("inf"), -0.0, 5e-324])
 
 
 def damaged(data: bytes, changes: list[tuple[int, int]], cut: float) -> bytes:
@@ -94,11 +103,70 @@ def read_signed(data: bytes) -> None:
     assert isinstance(read_verdict(data, ROSTER, KEYS, now=NOW), Verdict | Refusal)
 
 
-READERS: dict[str, tuple[bytes, Callable[[bytes], None]]] = {
+class Landed(Zone):
+    """A landing folder that holds one file, in memory."""
+
+    def __init__(self, path: str, data: bytes) -> None:
+        super().__init__("file:///.")
+        self.path, self.data = path, data
+
+    @property
+    def fs(self) -> "Landed":
+        """Itself, for it is asked for sizes only."""
+        return self
+
+    def size(self, path: str) -> int:
+        """Bytes of the file."""
+        return len(self.data)
+
+    def files(self, path: str = "") -> list[str]:
+        """The file."""
+        return [self.path]
+
+    def read(self, path: str) -> bytes:
+        """Its bytes."""
+        return self.data
+
+
+def read_declaration(data: bytes) -> None:
+    """The annotator is pseudonymised and the revision counted, or the file becomes a refused item of the batch."""
+    path = "annotations/one/batch.json"
+    submission = Submission(Landed(path, data), "annotations/one", ROWS, PSEUDONYMISER, load(), PSEUDONYMISER)
+    submission.read_side_files([path])
+    assert len(submission.broken) + len(submission.side_rows) == 1
+    drawn = submission.item("annotations/one/drawing.json")
+    assert re.fullmatch("a-[0-9a-f]{8}", drawn.annotator)
+    assert drawn.revision is None or 1 <= drawn.revision < 2**31
+
+
+def read_requests(data: bytes) -> LandedRequests:
+    """Every request of the document is admitted or has a reason, and a line in the ledger."""
+    landed = read_landed_requests(
+        Landed("requests/one/a.json", data),
+        "requests/one",
+        marker="_READY",
+        vocabulary=load(),
+        known=Known({ROWS[0]["slice_name"]}, {"CT"}, {"ABDOMEN"}),
+        name_of=lambda asked: hashlib.sha256(asked).hexdigest()[:12],
+        read_sketch=None,
+    )
+    assert len(landed.ledger) == sum(landed.counts.values()) >= 1
+    for one in landed.admitted:
+        assert one.request == IllustrationRequest.parsed(json.loads(one.request.model_dump_json()))
+    return landed
+
+
+DECLARED = b'{"annotator": "Ms Holloway", "revision": 2}'
+REQUEST = {"text": "CT, liver", "structures": ["liver"], "style": "textbook", "guidance": 2.0, "seed": 7}
+REQUESTS = json.dumps([REQUEST, {"scan": ROWS[0]["slice_name"], "style": "patient"}]).encode()
+
+READERS: dict[str, tuple[bytes, Callable[[bytes], object]]] = {
     "LabelMe": (DRAWN, read_labelme),
     "RTSTRUCT": (CONTOURS, read_contours),
     "SVG": (SVG, read_svg),
     "verdict": (verdict_file(SHEET), read_signed),
+    "batch.json": (DECLARED, read_declaration),
+    "requests": (REQUESTS, read_requests),
 }
 
 
@@ -128,7 +196,55 @@ def test_a_drawing_with_any_value_in_one_field_is_refused_or_read(field: str, va
     read_labelme(json.dumps(document).encode())
 
 
-@pytest.mark.parametrize("kind", ["LabelMe", "verdict"])
+@pytest.mark.parametrize("kind", READERS)
+@EXAMPLES
+@given(data=st.binary(max_size=200))
+def test_any_bytes_are_refused_or_read(kind: str, data: bytes) -> None:
+    READERS[kind][1](data)
+
+
+@EXAMPLES
+@given(annotator=VALUES | ODD_TEXT, revision=VALUES | HUGE)
+def test_a_declaration_of_any_values_is_refused_or_read(annotator: object, revision: object) -> None:
+    read_declaration(json.dumps({"annotator": annotator, "revision": revision}).encode())
+
+
+def test_the_sound_requests_that_are_altered_here_are_accepted() -> None:
+    assert read_requests(REQUESTS).counts == {"accepted": 2}
+
+
+@settings(EXAMPLES, max_examples=150)
+@given(
+    field=st.sampled_from(sorted({*IllustrationRequest.model_fields, "name", "request"})),
+    value=VALUES | ODD_TEXT | HUGE,
+)
+def test_a_request_with_any_value_in_one_field_is_refused_or_read(field: str, value: object) -> None:
+    read_requests(json.dumps(REQUEST | {field: value}).encode())
+    read_requests(json.dumps({"scan": ROWS[0]["slice_name"], field: value}).encode())
+
+
+@pytest.mark.parametrize("kind", ["batch.json", "requests", "LabelMe", "verdict"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        rb'{"annotator": "\ud800", "text": "\udfff liver", "stage": "\ud800", "name": "\ud800"}',
+        rb'{"annotator": "a\u0000b", "revision": 1, "text": "liver\u0000"}',
+        b'{"annotator": "one", "annotator": 7, "text": "liver", "text": [], "revision": 1, "revision": "x"}',
+        b'{"revision": NaN, "seed": NaN, "guidance": -Infinity, "text": "liver"}',
+        b'{"revision": 1e999, "seed": 1e999, "guidance": 1e999, "text": "liver"}',
+        b'{"revision": ' + b"9" * 4000 + b', "seed": ' + b"9" * 4000 + b', "text": "liver"}',
+        b'{"request": ' * 200 + b"1" + b"}" * 200,
+        b"[" + b"{}," * 80_000 + b"{}]",
+        b'{"text": "' + b"liver " * 30_000 + b'"}',
+        b'{"structures": [' + b'"liver",' * 20_000 + b'"liver"]}',
+    ],
+    ids=["surrogates", "zeros", "twice", "nan", "infinite", "digits", "nested", "many", "long", "list"],
+)
+def test_json_that_is_odd_is_refused_or_read(kind: str, text: bytes) -> None:
+    READERS[kind][1](text)
+
+
+@pytest.mark.parametrize("kind", ["LabelMe", "verdict", "batch.json", "requests"])
 @pytest.mark.parametrize(
     "text", [b"[" * 100_000, b'{"a":' * 100_000, b"1" * 100_000, b'{"shapes": ' + b"9" * 5000 + b"}"]
 )

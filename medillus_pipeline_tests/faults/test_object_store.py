@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from medillus_pipeline import object_store
 from medillus_pipeline.errors import PermanentError, StoreError
 from medillus_pipeline.tables import INSTANCES, SLICES
 from medillus_pipeline.zones import StoreRefused, Zone
@@ -94,15 +95,43 @@ def test_a_bucket_that_does_not_exist_is_not_taken_for_an_empty_one(store: Fault
         getattr(Zone("s3://hospitol/clean"), act)(*(("a", b"b") if act == "write" else ("a",)))
 
 
-def test_a_server_that_never_answers_is_given_up(store: FaultyStore, monkeypatch: pytest.MonkeyPatch) -> None:
-    import s3fs
+@pytest.fixture
+def impatient(store: FaultyStore, monkeypatch: pytest.MonkeyPatch) -> FaultyStore:
+    """The same store, to a client that waits a fifth of a second for an answer and does all else as it is set up."""
+    monkeypatch.setattr(object_store, "READ_SECONDS", 0.2)
+    monkeypatch.setattr(object_store, "_kept", {})
+    monkeypatch.delenv("AWS_MAX_ATTEMPTS")
+    return store
 
-    monkeypatch.setattr(s3fs.S3FileSystem, "read_timeout", 0.2)
-    store.faults.append(Fault("silent", "GET"))
-    with pytest.raises(StoreError, match="TimeoutError: check that the store is reachable"):
-        Zone(store.zone_url).read("there")
-    store.faults[:] = [Fault("silent", "GET", times=2)]
-    assert Zone(store.zone_url).read("there") == WHOLE
+
+@pytest.mark.parametrize("act", ["write", "read", "exists", "remove", "folders", "files"])
+def test_a_store_that_never_answers_is_asked_three_times_and_no_more(impatient: FaultyStore, act: str) -> None:
+    impatient.faults.append(Fault("silent"))
+    with pytest.raises(StoreError, match=r"it does not answer \(ReadTimeoutError\): check that the store is reachable"):
+        getattr(Zone(impatient.zone_url), act)(*(("a", b"b") if act == "write" else ("there",)))
+    assert len(impatient.seen) == object_store.ATTEMPTS == 3
+
+
+def test_a_store_that_was_silent_twice_is_heard_the_third_time(impatient: FaultyStore) -> None:
+    impatient.faults.append(Fault("silent", "GET", times=2))
+    assert Zone(impatient.zone_url).read("there") == WHOLE
+
+
+def test_attempts_are_those_of_the_environment_where_it_says_so(
+    impatient: FaultyStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AWS_MAX_ATTEMPTS", "2")
+    impatient.faults.append(Fault("silent"))
+    with pytest.raises(StoreError, match="it does not answer"):
+        Zone(impatient.zone_url).read("there")
+    assert len(impatient.seen) == 2
+
+
+def test_a_step_whose_store_is_silent_says_so_once(impatient: FaultyStore, site: Site) -> None:
+    impatient.faults.append(Fault("silent", "PUT"))
+    result = site.run("ingest_delivery", "scan")
+    assert "it does not answer (ReadTimeoutError): check that the store is reachable" in failure(result)
+    assert impatient.asked("PUT") == object_store.ATTEMPTS * attempts(result)
 
 
 @pytest.mark.slow

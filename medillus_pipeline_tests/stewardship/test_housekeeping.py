@@ -6,9 +6,7 @@ import time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-import boto3
 import pytest
-from moto.server import ThreadedMotoServer
 
 from medillus_pipeline import access_log, landings, published
 from medillus_pipeline.stewardship import housekeeping, records
@@ -32,20 +30,11 @@ def filled(clean: Zone) -> dict[str, str]:
 
 
 @pytest.fixture(params=["local", "s3"])
-def zone(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Zone:
+def zone(request: pytest.FixtureRequest, tmp_path: Path) -> Zone:
     if request.param == "local":
         (tmp_path / "clean").mkdir()
         return Zone((tmp_path / "clean").as_uri())
-    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
-        monkeypatch.setenv(name, "test")
-    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
-    server = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
-    server.start()
-    request.addfinalizer(server.stop)
-    host, port = server.get_host_and_port()
-    monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://{host}:{port}")
-    boto3.client("s3").create_bucket(Bucket="clean")
-    return Zone("s3://clean/zone")
+    return Zone(f"{request.getfixturevalue('s3')}/{tmp_path.name}")
 
 
 def test_only_old_payloads_that_nobody_leads_to_are_found_and_removed(zone: Zone) -> None:
