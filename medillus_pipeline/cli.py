@@ -14,6 +14,7 @@ from rich.measure import Measurement
 from rich.table import Table as RichTable
 
 from medillus_pipeline import (
+    automation_settings,
     cli_annotate,
     cli_deidentify,
     cli_illustrate,
@@ -198,13 +199,17 @@ def receipt(key: Annotated[str, typer.Argument(help="Partition key of an annotat
 
 @app.command()
 def settings() -> None:
-    """The settings in force, and the environment variables that change them."""
-    chosen = Settings.from_environment()
+    """The settings in force, those of automation last, and the environment variables that change them."""
+    automation = automation_settings.AutomationSettings.from_environment()
     _print_table(
         ("variable", "value", "meaning"),
         (
             (variable, _without_password(str(getattr(chosen, field))), meaning)
-            for variable, (field, meaning) in VARIABLES.items()
+            for chosen, variables in (
+                (Settings.from_environment(), VARIABLES),
+                (automation, automation_settings.VARIABLES),
+            )
+            for variable, (field, meaning) in variables.items()
         ),
     )
 

@@ -92,9 +92,10 @@ class Settings(BaseModel):
         """
         env = os.environ if environment is None else environment
         known = {name for name in env if name.startswith("MEDILLUS_")}
-        unknown = sorted(known - set(VARIABLES) - set(automation_settings.VARIABLES))
+        every = [*VARIABLES, *automation_settings.VARIABLES]
+        unknown = sorted(known - set(every))
         if unknown:
-            raise ConfigurationError(f"unknown settings {', '.join(unknown)}; known are {', '.join(VARIABLES)}")
+            raise ConfigurationError(f"unknown settings {', '.join(unknown)}; known are {', '.join(every)}")
         given = {field: env[name] for name, (field, _) in VARIABLES.items() if env.get(name)}
         if "key" in given and "key_file" in given:
             raise ConfigurationError("MEDILLUS_KEY and MEDILLUS_KEY_FILE are both set: unset the one that is not meant")

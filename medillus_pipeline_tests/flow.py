@@ -12,23 +12,9 @@ from medillus_pipeline.phantom.keys import DEMO_KEY, DEMO_SALT
 from medillus_pipeline.run_all import Flow, run_all
 from medillus_pipeline.settings import Settings, write_secret
 from medillus_pipeline.validation import gates
+from medillus_pipeline_tests.tiny import TINY as TINY
 
 SHAPE = (12, 96, 96)
-TINY: dict[str, dict[str, Any]] = {
-    "retrain": {
-        "ops": {
-            **{
-                name: {"config": {"preset": "tiny"}}
-                for name in ("training_dataset", "judge", "organ_segmenter", "generator_checkpoint")
-            },
-            "validation_report": {
-                "config": {"slices": 8, "samples": 2, "training_masks": 16, "edited_masks": 4, "student_steps": 5}
-            },
-        }
-    },
-    "promote": {"ops": {"illustrations": {"config": {"figures": 2}}}},
-}
-"""Run configs that make every stage real and small; such a model is of no use, so its gates are lowered with it."""
 
 
 def settings_at(home: Path, **further: str) -> Settings:

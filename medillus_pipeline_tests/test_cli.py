@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from medillus_pipeline import cli, landings
+from medillus_pipeline import automation_settings, cli, landings
 from medillus_pipeline.phantom.keys import DEMO_KEY, DEMO_SALT
-from medillus_pipeline.settings import Settings, write_secret
+from medillus_pipeline.settings import VARIABLES, Settings, write_secret
 from medillus_pipeline.tables import LEDGER, MASK_ITEMS, TableStore
 
 LEDGER_ROW = {"member": "", "sha256": "0" * 64, "bytes": 1, "pseudonym": None}
@@ -200,6 +200,17 @@ def test_settings_hide_passwords(
     assert status == 0
     assert "MEDILLUS_MLFLOW_TRACKING_URI" in said and "mlflow" in said
     assert "hunter2" not in said and "ter2" not in said
+
+
+def test_settings_show_when_automation_starts_something(
+    home: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MEDILLUS_NIGHT", "17 4 * * 6")
+    status, said, _ = run(capsys, monkeypatch, "settings")
+    assert status == 0
+    shown = {cells[1].strip(): cells[2].strip() for line in said.splitlines() if len(cells := line.split("│")) > 2}
+    assert (shown["MEDILLUS_NIGHT"], shown["MEDILLUS_TIME_ZONE"]) == ("17 4 * * 6", "UTC")
+    assert {*VARIABLES, *automation_settings.VARIABLES} <= set(shown)
 
 
 def test_volumes_are_imported_as_a_delivery_and_a_batch(

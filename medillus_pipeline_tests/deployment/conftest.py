@@ -3,7 +3,9 @@
 import re
 import socket
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
+from threading import Thread
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -11,6 +13,7 @@ import yaml
 
 if TYPE_CHECKING:
     from medillus_pipeline_tests.deployment.topology import Topology
+    from medillus_pipeline_tests.resources.test_alerts import Receiver
 
 REPO = Path(__file__).parents[2]
 DOCKER = REPO / "docker"
@@ -47,26 +50,60 @@ def dockerfile() -> list[tuple[str, str]]:
     return [(word, rest) for word, _, rest in (re.sub(r"\s+", " ", line).strip().partition(" ") for line in lines)]
 
 
-@pytest.fixture(scope="session")
-def platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator["Topology"]:
-    """The whole deployment as processes, healthy and empty."""
+@pytest.fixture(scope="module")
+def told() -> Iterator["Receiver"]:
+    """Where alerts of the deployment arrive."""
+    from medillus_pipeline_tests.resources.test_alerts import Receiver
+
+    with Receiver() as server:
+        thread = Thread(target=server.serve_forever, kwargs={"poll_interval": 0.1})
+        thread.start()
+        yield server
+        server.shutdown()
+        thread.join()
+
+
+@pytest.fixture(scope="module")
+def platform(tmp_path_factory: pytest.TempPathFactory, told: "Receiver") -> Iterator["Topology"]:
+    """The whole deployment as processes, healthy and empty, with a roster of reviewers and a receiver of alerts."""
+    from medillus_pipeline_tests.deployment.reviewing import ROSTER
     from medillus_pipeline_tests.deployment.topology import deployed
 
-    chosen = {"MEDILLUS_PROFILE": "demo", "MEDILLUS_WORKERS": "1", "MEDILLUS_THREADS": "1"}
-    with deployed(tmp_path_factory.mktemp("platform"), **chosen, MEDILLUS_RETRAIN_DEBOUNCE_MINUTES="1") as topology:
+    site = tmp_path_factory.mktemp("site")
+    (site / "reviewers.toml").write_text(ROSTER)
+    (site / "alerts.toml").write_text(f'[routes]\n"*" = ["{told.url}"]\n[webhook]\nallow_plain_http = true\n')
+    chosen = {
+        "MEDILLUS_PROFILE": "demo",
+        "MEDILLUS_WORKERS": "1",
+        "MEDILLUS_THREADS": "1",
+        "MEDILLUS_REVIEWERS": str(site / "reviewers.toml"),
+        "MEDILLUS_ALERTS": str(site / "alerts.toml"),
+        "MEDILLUS_RETRAIN_DEBOUNCE_MINUTES": "0.25",
+    }
+    with deployed(tmp_path_factory.mktemp("platform"), **chosen) as topology:
         yield topology
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def champion(platform: "Topology", tmp_path_factory: pytest.TempPathFactory) -> Iterator["Topology"]:
-    """The same after a cohort was put into landing and automation made a champion of it."""
+    """The same after a cohort was put into landing, scans first, and automation made a champion of it."""
+    from medillus_pipeline.phantom.cohort import write_cohort
     from medillus_pipeline.settings import Settings
     from medillus_pipeline_tests.deployment.topology import until
-    from medillus_pipeline_tests.flow import land_cohort
+    from medillus_pipeline_tests.flow import SHAPE
 
     with pytest.MonkeyPatch.context() as patch:
         for name, value in platform.zone_environment().items():
             patch.setenv(name, value)
-        land_cohort(Settings.from_environment(), tmp_path_factory.mktemp("cohort"))
-        until(lambda: platform.finished("promote"), "a champion is promoted", patience=2400, pause=5)
+        settings, folder = Settings.from_environment(), tmp_path_factory.mktemp("cohort")
+        cohort = write_cohort(folder, settings.pseudonymiser(), patients=8, shape=SHAPE, labels=True, workers=1)
+        for kind, job, count in (
+            ("images", "ingest_delivery", len(cohort.deliveries)),
+            ("annotations", "ingest_annotations", len(cohort.batches)),
+        ):
+            files = [path for path in (folder / kind).rglob("*") if path.is_file()]
+            for path in sorted(files, key=lambda path: path.name == "_READY"):
+                settings.landing.write(path.relative_to(folder).as_posix(), path.read_bytes())
+            until(partial(platform.finished, job, count), f"{kind} are read", patience=1200, pause=3)
+        until(lambda: platform.finished("promote"), "a champion is promoted", patience=1800, pause=3)
         yield platform
