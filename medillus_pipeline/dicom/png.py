@@ -53,7 +53,7 @@ def encode_png(array: np.ndarray, palette: bytes | None = None) -> bytes:
     parts = [SIGNATURE, _chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, depth, kind, 0, 0, 0))]
     if palette is not None:
         parts.append(_chunk(b"PLTE", palette))
-    parts.append(_chunk(b"IDAT", deflated([memoryview(filtered).cast("B")], level=1)))
+    parts.append(_chunk(b"IDAT", deflated([filtered.data.cast("B")], level=1)))
     parts.append(_chunk(b"IEND", b""))
     return b"".join(parts)
 
