@@ -28,6 +28,7 @@ from medillus_pipeline.tables import (
     MASKS,
     SLICES,
     TRAINING_SLICES,
+    VOLUME_ILLUSTRATIONS,
     TableStore,
     to_parquet,
 )
@@ -149,6 +150,25 @@ def test_figures_of_their_masks_go_with_their_records_and_the_library_that_shows
     assert not [path for path in (*shown.values(), *clean.files("case_library")) if clean.exists(path)]
     assert published.current(clean, "case_library") is None
     assert tables.read(ILLUSTRATION_REQUESTS, "asked")["document"].to_pylist() == [asked[1]["document"]]
+
+
+def test_volumes_drawn_from_their_labels_go_with_their_files(site: Stewarded) -> None:
+    clean, tables = site.settings.clean, site.store.tables
+    rows, files = [], {}
+    for who, volume in ((LEAVES, "v-0123456789ab"), (STAYS, "v-ba9876543210")):
+        paths = {
+            column.name: clean.put("volume_files", f"{column.name} {who}".encode(), ".nii.gz").path
+            for column in VOLUME_ILLUSTRATIONS.columns
+            if column.name.endswith("_path")
+        }
+        lists = {"spacing": [3.0, 1.0, 1.0], "labels": [1], "failed_checks": [], "approved_by": []}
+        row = {column.name: "" if column.type == "string" else 1 for column in VOLUME_ILLUSTRATIONS.columns}
+        rows.append(row | {"volume": volume, "patient": pseudonym(site, who)} | lists | paths)
+        files[who] = paths.values()
+    tables.publish(VOLUME_ILLUSTRATIONS, "volumes", VOLUME_ILLUSTRATIONS.to_arrow(rows))
+    withdrawn(site)
+    assert tables.read(VOLUME_ILLUSTRATIONS, "volumes")["volume"].to_pylist() == ["v-ba9876543210"]
+    assert [[clean.exists(path) for path in files[who]] for who in (LEAVES, STAYS)] == [[False] * 7, [True] * 7]
 
 
 def test_landing_and_ledger_lose_their_files_and_an_archive_is_written_again_without_them(site: Stewarded) -> None:
